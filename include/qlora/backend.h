@@ -103,6 +103,7 @@ typedef struct ql_qmat {
     int32_t bits, block, block2;    /* block 0 = one per row                           */
     ql_pack pack;                   /* order of elements inside a group of bytes       */
     ql_ggml ggml;                   /* QL_PACK_GGML: which block layout                */
+    float   post;                   /* last factor, rounded separately: 1/127 for LLM.int8; 0 = none */
 } ql_qmat;
 
 /* Counter-based randomness (Philox4x32-10). A draw depends only on (seed, step, stream,
@@ -210,8 +211,9 @@ typedef struct ql_attn_spec {
     int32_t window;                 /* 0 = off, else i - j < window                 */
     bool    causal;
     float   dropout; ql_rng rng;    /* on probabilities; element (h*Nq + i)*Nk + j  */
-    int32_t seqs, max_q, max_kv;
-    ql_mat  start_q, start_kv;      /* I32 [1,S+1] packed offsets; kv may have gaps */
+    int32_t max_q, max_kv;          /* longest sequence that can occur (bounds scratch)  */
+    ql_mat  start_q, start_kv;      /* I32 [1,S+1] packed offsets, S = cols - 1; kv may
+                                       have gaps                                       */
     ql_mat  len_kv;                 /* I32 [1,S] rows in use (KV cache); absent = all.
                                        Query i of a sequence sits at len_kv-Lq+i       */
     ql_attn_bias bias;
@@ -270,7 +272,16 @@ typedef struct ql_lora_bwd_args {
 /* w [n,k] -> q.codes, q.absmax (F32), per block: absmax = max |w|,
  * code = nearest table entry to w * (1 / max(absmax, 1e-38)), ties to the lower one.
  * The second (8-bit) level is applied by core/quant on the host. */
-typedef struct ql_q_quantize_args   { ql_mat w; ql_qmat q; } ql_q_quantize_args;
+typedef enum ql_encode { QL_ENCODE_NEAREST,  /* nearest table entry                             */
+                         QL_ENCODE_ROUND,    /* code = round_half_even(w * 127 / absmax), int8  */
+                         QL_ENCODE_AFFINE    /* code = round((w - min) / scale), scale and zero
+                                                from the block's range                          */ } ql_encode;
+/* Where bitsandbytes' CPU and CUDA encoders differ (spec/quantization 1.3 to 1.5). */
+typedef enum ql_quant_rule { QL_RULE_CPU, QL_RULE_CUDA } ql_quant_rule;
+typedef struct ql_q_quantize_args   { ql_mat w; ql_qmat q; ql_encode encode; ql_quant_rule rule;
+                                      int64_t first, total; /* element 0's place in the whole weight and
+                                      the weight's size: a partial last block has its own rule; `first`
+                                      is a multiple of block */ } ql_q_quantize_args;
 /* rows [row0, row0 + w.rows) of q -> w [rows,k]. */
 typedef struct ql_q_dequantize_args { ql_qmat q; ql_mat w; int64_t row0; } ql_q_dequantize_args;
 
@@ -371,7 +382,7 @@ typedef union ql_op_args {
 #undef QL_X
 } ql_op_args;
 
-const char *ql_op_name(ql_op op);               /* "gemm_q" */
+QL_API const char *ql_op_name(ql_op op);               /* "gemm_q" */
 
 /* ------------------------------------------------------------------- devices */
 
@@ -435,7 +446,10 @@ struct ql_buffer {
  * schedule of core/memory decides what moves when: on CUDA it becomes prefetches of managed
  * memory (default), elsewhere copy() between QL_MEM_HOST and the device on a second queue. */
 typedef enum ql_advice { QL_ADVISE_TO_DEVICE, QL_ADVISE_TO_HOST, QL_ADVISE_READ_MOSTLY,
-                         QL_ADVISE_DISCARD } ql_advice;
+                         QL_ADVISE_DISCARD,
+                         QL_ADVISE_READ_ONLY /* any buffer: nothing writes the range until it is
+                                                freed; the CPU write-protects its whole pages */
+                       } ql_advice;
 
 typedef enum ql_support {
     QL_SUPPORT_NO = 0,      /* *why is set to a static string */
@@ -495,14 +509,14 @@ struct ql_backend {
 /* ------------------------------------------------------------------ registry
  * A closed list of names, fixed at build time: cpu linked in, the others loadable modules; no constructors, no globals to
  * register. Order = preference for "auto". */
-int               ql_backend_count(void);
-const ql_backend *ql_backend_at(int i);
-const ql_backend *ql_backend_find(const char *name);              /* NULL = not built in */
-const ql_backend *ql_cpu_backend(void);                           /* always linked in    */
+QL_API int               ql_backend_count(void);
+QL_API const ql_backend *ql_backend_at(int i);
+QL_API const ql_backend *ql_backend_find(const char *name);       /* NULL = not built in */
+QL_API const ql_backend *ql_cpu_backend(void);                    /* always linked in    */
 
 /* Checked entry points generated from QL_OPS, e.g. ql_run_gemm(q, &args): validate, then
  * call the table. Validation is on in every build; it is O(1) per call. */
-#define QL_X(ID, name, family) ql_status ql_run_##name(ql_queue *q, const ql_##name##_args *a);
+#define QL_X(ID, name, family) QL_API ql_status ql_run_##name(ql_queue *q, const ql_##name##_args *a);
 QL_OPS(QL_X)
 #undef QL_X
 

@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+#include "qlora/export.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -28,7 +30,7 @@ typedef enum ql_pool {
 } ql_pool;
 
 /* "weights", "adapters", ... ; never NULL. */
-const char *ql_pool_name(ql_pool pool);
+QL_API const char *ql_pool_name(ql_pool pool);
 
 typedef struct ql_memory_report {
     uint64_t device[QL_POOL_COUNT]; /* bytes allocated on the device per class; classes that
@@ -38,7 +40,7 @@ typedef struct ql_memory_report {
     uint64_t mapped_bytes;          /* part of weights that is a read-only file mapping   */
     uint64_t arena_lower_bound;     /* max over records of live bytes: no arena can be smaller */
     uint64_t arena_bytes;           /* the arena that is allocated                        */
-    int32_t  peak_record;           /* tape index at which the arena peak occurs          */
+    int32_t peak_record;            /* tape index at which the arena peak occurs          */
 } ql_memory_report;
 
 #ifdef __cplusplus

@@ -8,6 +8,8 @@
 #ifndef QLORA_STATUS_H
 #define QLORA_STATUS_H
 
+#include "qlora/export.h"
+
 #if defined(__GNUC__)
 #  define QL_NODISCARD __attribute__((warn_unused_result))
 #  define QL_PRINTF(f, a) __attribute__((format(printf, f, a)))
@@ -40,17 +42,18 @@ typedef enum ql_status {
 } ql_status;
 
 /* "QL_ERR_SHAPE" for QL_ERR_SHAPE; never NULL. */
-const char *ql_status_name(ql_status s);
+QL_API const char *ql_status_name(ql_status s);
 
 /* Message of this thread's latest failure ("" if none). Valid until the thread's
  * next failing call into the library. */
-const char *ql_last_error(void);
+QL_API const char *ql_last_error(void);
 
 /* Record a message and return `s`. Use through QL_FAIL. */
-ql_status ql_fail_at(const char *file, int line, ql_status s, const char *fmt, ...)
+QL_API ql_status ql_fail_at(const char *file, int line, ql_status s, const char *fmt, ...)
     QL_PRINTF(4, 5);
 
-#define QL_FAIL(s, ...)  ql_fail_at(__FILE__, __LINE__, (s), __VA_ARGS__)
+/* The value is `s` itself, so that the compiler sees a failure where one is named. */
+#define QL_FAIL(s, ...)  ((void)ql_fail_at(__FILE__, __LINE__, (s), __VA_ARGS__), (s))
 #define QL_TRY(expr)                            \
     do {                                        \
         ql_status ql_s_ = (expr);               \
