@@ -15,17 +15,21 @@
 #define QL_PATH_MAX 4096
 
 /* A whole file mapped PROT_READ, MAP_PRIVATE. Empty files give data == NULL, size 0. */
-typedef struct ql_map { const uint8_t *data; uint64_t size; } ql_map;
+typedef struct ql_map {
+    const uint8_t *data;
+    uint64_t size;
+} ql_map;
 QL_NODISCARD ql_status ql_map_open(const char *path, ql_map *out);
 void ql_map_close(ql_map *m);
 
-/* Reads a whole regular file of at most max_bytes; *out is NUL-terminated, freed by ql_host_free. */
+/* Reads a whole regular file of at most max_bytes; *out is NUL-terminated, freed by ql_host_free.
+ */
 QL_NODISCARD ql_status ql_file_read(const char *path, uint64_t max_bytes, char **out, size_t *len);
 
-bool ql_file_exists(const char *path);   /* regular file */
+bool ql_file_exists(const char *path); /* regular file */
 bool ql_dir_exists(const char *path);
-QL_NODISCARD ql_status ql_dir_create(const char *path);          /* with parents; exists = ok */
-QL_NODISCARD ql_status ql_dir_remove(const char *path);          /* recursively; absent = ok  */
+QL_NODISCARD ql_status ql_dir_create(const char *path); /* with parents; exists = ok */
+QL_NODISCARD ql_status ql_dir_remove(const char *path); /* recursively; absent = ok  */
 /* Names of entries (not . and ..), sorted bytewise; one block, free with ql_host_free. */
 QL_NODISCARD ql_status ql_dir_list(const char *path, char ***names, size_t *n);
 /* "a/b" into out[QL_PATH_MAX]; too long: QL_ERR_INVALID. */
@@ -38,8 +42,8 @@ typedef struct ql_writer ql_writer;
 QL_NODISCARD ql_status ql_writer_open(const char *path, ql_writer **out);
 QL_NODISCARD ql_status ql_writer_write(ql_writer *w, const void *data, size_t len);
 uint64_t ql_writer_offset(const ql_writer *w);
-QL_NODISCARD ql_status ql_writer_commit(ql_writer *w);           /* frees w in every case */
-void ql_writer_abort(ql_writer *w);                              /* frees w; NULL ok */
+QL_NODISCARD ql_status ql_writer_commit(ql_writer *w); /* frees w in every case */
+void ql_writer_abort(ql_writer *w);                    /* frees w; NULL ok */
 /* Whole small file at once through the same steps. */
 QL_NODISCARD ql_status ql_file_replace(const char *path, const void *data, size_t len);
 /* Replaces folder `path` by the finished folder `staged` (same parent): the old one survives until

@@ -23,12 +23,17 @@ QL_NODISCARD ql_status ql_json_read(const char *path, json_t **out);
 QL_NODISCARD ql_status ql_json_write(const char *path, const json_t *j);
 
 /* Getters on an object. Absent key or null: *out keeps its value (set the default first) and QL_OK
- * is returned; a value of the wrong type or outside [lo, hi] is QL_ERR_FORMAT. `what` names the file. */
-QL_NODISCARD ql_status ql_json_get_i64(const json_t *o, const char *what, const char *key, int64_t lo, int64_t hi, int64_t *out);
-QL_NODISCARD ql_status ql_json_get_f64(const json_t *o, const char *what, const char *key, double lo, double hi, double *out);
-QL_NODISCARD ql_status ql_json_get_bool(const json_t *o, const char *what, const char *key, bool *out);
+ * is returned; a value of the wrong type or outside [lo, hi] is QL_ERR_FORMAT. `what` names the
+ * file. */
+QL_NODISCARD ql_status ql_json_get_i64(const json_t *o, const char *what, const char *key,
+                                       int64_t lo, int64_t hi, int64_t *out);
+QL_NODISCARD ql_status ql_json_get_f64(const json_t *o, const char *what, const char *key,
+                                       double lo, double hi, double *out);
+QL_NODISCARD ql_status ql_json_get_bool(const json_t *o, const char *what, const char *key,
+                                        bool *out);
 /* Borrowed from the document. */
-QL_NODISCARD ql_status ql_json_get_str(const json_t *o, const char *what, const char *key, const char **out);
+QL_NODISCARD ql_status ql_json_get_str(const json_t *o, const char *what, const char *key,
+                                       const char **out);
 bool ql_json_has(const json_t *o, const char *key); /* present and not null */
 
 #endif

@@ -9,18 +9,26 @@
 
 #include <stdint.h>
 
-typedef struct ql_stream { uint64_t seed, stream, index; } ql_stream;
+typedef struct ql_stream {
+    uint64_t seed, stream, index;
+} ql_stream;
 
 /* Purposes, so that streams never coincide. Append only. */
-enum { QL_STREAM_ADAPTER_INIT = 1, QL_STREAM_SHUFFLE, QL_STREAM_SAMPLE, QL_STREAM_DROPOUT, QL_STREAM_SPLIT };
+enum {
+    QL_STREAM_ADAPTER_INIT = 1,
+    QL_STREAM_SHUFFLE,
+    QL_STREAM_SAMPLE,
+    QL_STREAM_DROPOUT,
+    QL_STREAM_SPLIT
+};
 
 /* stream = purpose in the high 16 bits, `which` (layer, tensor, epoch ...) below. */
 ql_stream ql_stream_make(uint64_t seed, uint32_t purpose, uint64_t which);
-uint32_t  ql_stream_u32(ql_stream *s);
-uint64_t  ql_stream_below(ql_stream *s, uint64_t n);    /* unbiased, n >= 1 */
-float     ql_stream_uniform(ql_stream *s);              /* [0, 1), 24 bits */
-float     ql_stream_normal(ql_stream *s);               /* Box-Muller */
+uint32_t ql_stream_u32(ql_stream *s);
+uint64_t ql_stream_below(ql_stream *s, uint64_t n); /* unbiased, n >= 1 */
+float ql_stream_uniform(ql_stream *s);              /* [0, 1), 24 bits */
+float ql_stream_normal(ql_stream *s);               /* Box-Muller */
 /* Stable 64-bit hash of a name (xxHash64, seed 0): names a stream by a tensor's name. */
-uint64_t  ql_hash_name(const char *name);
+uint64_t ql_hash_name(const char *name);
 
 #endif
