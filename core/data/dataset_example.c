@@ -1,0 +1,290 @@
+/*
+ * dataset_example.c - a row's texts to ids and labels.
+ *
+ * Source and target are tokenized apart; BOS and EOS are ids, never text, so the words "<s>" in a
+ * user's text stay words. ids and labels of an example are one block.
+ */
+#include <limits.h>
+#include <string.h>
+
+#include "core/base/hostmem.h"
+#include "core/base/json.h"
+#include "core/data/dataset_internal.h"
+
+void ql_example_free(ql_example *e) {
+    if (!e) return;
+    ql_host_free(e->ids);
+    *e = (ql_example){0};
+}
+
+ql_dataset_opts ql_dataset_opts_default(void) {
+    return (ql_dataset_opts){.format = QL_DATA_AUTO, .truncation = QL_TRUNCATE_ERROR};
+}
+
+static ql_status push(ql_ids *v, int32_t id) {
+    QL_TRY(ql_host_grow((void **)&v->ids, &v->cap, v->n + 1, sizeof(int32_t)));
+    v->ids[v->n++] = id;
+    return QL_OK;
+}
+
+/* ids or labels (which may be QL_IGNORE). */
+static ql_status check_vocab(const char *where, const int32_t *ids, size_t n, bool labels,
+                             int32_t vocab) {
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] >= 0 && (vocab == 0 || ids[i] < vocab)) continue;
+        if (labels && ids[i] == QL_IGNORE) continue;
+        return QL_FAIL(QL_ERR_FORMAT,
+                       "%s: token %zu has id %d, outside the model's vocabulary of %d: the "
+                       "tokenizer belongs to another model",
+                       where, i + 1, ids[i], vocab);
+    }
+    return QL_OK;
+}
+
+static int32_t count_supervised(const int32_t *labels, size_t n) {
+    int32_t count = 0;
+    for (size_t i = 1; i < n; i++) count += labels[i] != QL_IGNORE;
+    return count;
+}
+
+ql_status ql_example_finish(const char *where, const int32_t *ids, const int32_t *labels, size_t n,
+                            bool keep_first, const ql_dataset_opts *o, ql_example *out) {
+    QL_TRY(check_vocab(where, ids, n, false, o->vocab));
+    QL_TRY(check_vocab(where, labels, n, true, o->vocab));
+    size_t limit = o->max_len > 0 ? (size_t)o->max_len : INT32_MAX / 2, skip = 0, head = 0;
+    if (n > limit && (o->truncation == QL_TRUNCATE_ERROR || o->max_len == 0)) {
+        return QL_FAIL(QL_ERR_FORMAT,
+                       "%s: %zu tokens, the limit is %zu: raise --max_seq_len, shorten the row, or "
+                       "allow cutting with --truncation left or right",
+                       where, n, limit);
+    }
+    size_t keep = n < limit ? n : limit;
+    if (o->truncation == QL_TRUNCATE_LEFT) {
+        skip = n - keep;
+        head = skip > 0 && keep_first ? 1 : 0;
+    }
+    int32_t supervised = keep ? count_supervised(labels + skip, keep) : 0;
+    if (supervised == 0) {
+        return QL_FAIL(QL_ERR_FORMAT,
+                       "%s: no token of an answer is left to learn (%zu tokens%s): remove the row "
+                       "or %s",
+                       where, n, keep < n ? ", cut" : "",
+                       keep < n ? "raise --max_seq_len" : "give it an answer");
+    }
+    int32_t *block = ql_host_calloc(keep, 2 * sizeof(int32_t));
+    if (!block) return QL_NOMEM("a training row");
+    memcpy(block, ids + skip, keep * sizeof(int32_t));
+    memcpy(block + keep, labels + skip, keep * sizeof(int32_t));
+    if (head) {
+        block[0] = ids[0];
+        block[keep] = labels[0];
+    }
+    *out = (ql_example){block, block + keep, (int32_t)keep, supervised, 0};
+    return QL_OK;
+}
+
+/* Ids and labels under construction. */
+typedef struct building {
+    ql_ids ids, labels;
+} building;
+
+static void building_free(building *b) {
+    ql_ids_free(&b->ids);
+    ql_ids_free(&b->labels);
+}
+
+/* Gives the ids that have no label yet theirs. */
+static ql_status label(building *b, bool learn) {
+    while (b->labels.n < b->ids.n) {
+        QL_TRY(push(&b->labels, learn ? b->ids.ids[b->labels.n] : QL_IGNORE));
+    }
+    return QL_OK;
+}
+
+/* Drops ids past `max` (0 = no limit) counted from `first`. */
+static void cut(building *b, size_t first, int32_t max) {
+    if (max > 0 && b->ids.n - first > (size_t)max) b->ids.n = first + (size_t)max;
+}
+
+static ql_status push_eos(const ql_tokenizer *tok, building *b) {
+    int32_t eos = ql_tokenizer_eos(tok);
+    if (eos < 0) {
+        return QL_FAIL(QL_ERR_FORMAT, "the tokenizer has no EOS token, so an answer could not end: "
+                                      "set eos_token in tokenizer_config.json");
+    }
+    return push(&b->ids, eos);
+}
+
+typedef struct pair {
+    const char *source, *target;
+    size_t source_len, target_len;
+    bool bos, learn_source;
+    int32_t source_max, target_max;
+} pair;
+
+/* [BOS] source | target EOS, each side cut on its right. */
+static ql_status build_pair(const ql_tokenizer *tok, const pair *p, building *b) {
+    int32_t bos = ql_tokenizer_bos(tok);
+    if (p->bos && bos >= 0) QL_TRY(push(&b->ids, bos));
+    if (p->source_len) QL_TRY(ql_tokenizer_encode(tok, p->source, p->source_len, 0, &b->ids));
+    cut(b, 0, p->source_max);
+    QL_TRY(label(b, p->learn_source));
+    size_t first = b->ids.n;
+    if (p->target_len) QL_TRY(ql_tokenizer_encode(tok, p->target, p->target_len, 0, &b->ids));
+    QL_TRY(push_eos(tok, b));
+    cut(b, first, p->target_max);
+    return label(b, true);
+}
+
+static const char *token_text(const ql_tokenizer *tok, int32_t id) {
+    const char *s = id >= 0 ? ql_tokenizer_piece(tok, id) : NULL;
+    return s ? s : "";
+}
+
+static ql_status check_stop(const ql_tokenizer *tok, const ql_template *t) {
+    const char *stop = ql_template_stop(t);
+    if (*stop == '\0' ? ql_tokenizer_eos(tok) >= 0 : ql_tokenizer_id(tok, stop) >= 0) return QL_OK;
+    return QL_FAIL(
+        QL_ERR_FORMAT,
+        "template '%s' ends an answer with %s, which this tokenizer does not have: choose "
+        "the model's own template with --chat_template",
+        ql_template_name(t), *stop ? stop : "the EOS token");
+}
+
+static ql_status build_chat(const ql_tokenizer *tok, const ql_row *row, const ql_dataset_opts *o,
+                            building *b) {
+    ql_rendered r = {0};
+    ql_ids learn = {0};
+    const ql_message *last = &row->messages[row->n_messages - 1];
+    QL_TRY(check_stop(tok, o->chat));
+    QL_TRY(ql_template_render(o->chat, row->messages, row->n_messages, false,
+                              token_text(tok, ql_tokenizer_bos(tok)),
+                              token_text(tok, ql_tokenizer_eos(tok)), &r));
+    ql_status s = ql_rendered_encode(&r, tok, &b->ids, &learn);
+    for (size_t i = 0; s == QL_OK && i < learn.n; i++) {
+        s = push(&b->labels, o->train_on_source || learn.ids[i] ? b->ids.ids[i] : QL_IGNORE);
+    }
+    if (s == QL_OK && !ql_template_closes_turns(o->chat) && strcmp(last->role, "assistant") == 0) {
+        s = push_eos(tok, b);
+        if (s == QL_OK) s = label(b, true);
+    }
+    ql_ids_free(&learn);
+    ql_rendered_free(&r);
+    return s;
+}
+
+static ql_status build_row(const ql_tokenizer *tok, const ql_row *row, const ql_dataset_opts *o,
+                           building *b) {
+    if (row->messages) return build_chat(tok, row, o, b);
+    bool qlora_rule = o->source_max_len > 0 || o->target_max_len > 0;
+    pair p = {
+        .source = row->source ? row->source : "",
+        .source_len = row->source_len,
+        .target = row->target,
+        .target_len = row->target_len,
+        .bos = qlora_rule || ql_tokenizer_adds_bos(tok),
+        .learn_source = o->train_on_source,
+        .source_max = o->source_max_len,
+        .target_max = o->target_max_len,
+    };
+    return build_pair(tok, &p, b);
+}
+
+/* Adds file and row in front of a message that does not have them yet. */
+static ql_status name_row(ql_status s, const char *where) {
+    char cause[1024];
+    if (s == QL_OK || s == QL_ERR_NOMEM_HOST) return s;
+    size_t n = strlen(ql_last_error());
+    if (n >= sizeof cause) n = sizeof cause - 1;
+    memcpy(cause, ql_last_error(), n);
+    cause[n] = '\0';
+    return QL_FAIL(s, "%s: %s", where, cause);
+}
+
+ql_status ql_example_from_row(const ql_tokenizer *tok, const ql_row *row, const char *where,
+                              const ql_dataset_opts *o, ql_example *out) {
+    building b = {0};
+    ql_status s = name_row(build_row(tok, row, o, &b), where);
+    if (s == QL_OK) {
+        bool bos = b.ids.n > 0 && b.ids.ids[0] == ql_tokenizer_bos(tok);
+        s = ql_example_finish(where, b.ids.ids, b.labels.ids, b.ids.n, bos, o, out);
+    }
+    building_free(&b);
+    return s;
+}
+
+ql_status ql_example_from_pair(const ql_tokenizer *tok, const char *source, const char *target,
+                               const ql_dataset_opts *o, ql_example *out) {
+    building b = {0};
+    pair p = {
+        .source = source,
+        .source_len = strlen(source),
+        .target = target,
+        .target_len = strlen(target),
+        .bos = true,
+        .learn_source = o->train_on_source,
+        .source_max = o->source_max_len,
+        .target_max = o->target_max_len,
+    };
+    ql_status s = build_pair(tok, &p, &b);
+    if (s == QL_OK) {
+        s = ql_example_finish("pair", b.ids.ids, b.labels.ids, b.ids.n, true, o, out);
+    }
+    building_free(&b);
+    return s;
+}
+
+static ql_status read_ids(const json_t *row, const char *where, const char *key, int32_t lowest,
+                          ql_ids *out) {
+    const json_t *list = json_object_get(row, key);
+    if (!json_is_array(list)) {
+        return QL_FAIL(QL_ERR_FORMAT, "%s: '%s' must be a list of integers", where, key);
+    }
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *v = json_array_get(list, i);
+        json_int_t id = json_is_integer(v) ? json_integer_value(v) : INT32_MIN;
+        if (id != QL_IGNORE && (id < 0 || id > INT32_MAX)) id = INT32_MIN;
+        if (id < lowest) {
+            return QL_FAIL(QL_ERR_FORMAT, "%s: item %zu of '%s' is no token id", where, i + 1, key);
+        }
+        QL_TRY(push(out, (int32_t)id));
+    }
+    return QL_OK;
+}
+
+/* Labels that run one ahead of the ids were shifted already: training on them would predict the
+ * token after the next, silently. */
+static ql_status check_shift(const char *where, const ql_ids *ids, const ql_ids *labels) {
+    bool other = false; /* a label differs from its token */
+    size_t ahead = 0;   /* labels that are the next token */
+    for (size_t i = 0; i < ids->n; i++) {
+        if (labels->ids[i] == QL_IGNORE) continue;
+        other = other || labels->ids[i] != ids->ids[i];
+        if (i + 1 == ids->n) continue;
+        if (labels->ids[i] != ids->ids[i + 1]) return QL_OK;
+        ahead++;
+    }
+    if (!other || ahead == 0) return QL_OK;
+    return QL_FAIL(QL_ERR_FORMAT,
+                   "%s: the labels are shifted (label i is token i + 1); give labels equal to "
+                   "input_ids or %d, they are shifted here",
+                   where, QL_IGNORE);
+}
+
+ql_status ql_example_from_tokens(const json_t *row, const char *where, const ql_dataset_opts *o,
+                                 ql_example *out) {
+    building b = {0};
+    ql_status s = read_ids(row, where, "input_ids", 0, &b.ids);
+    if (s == QL_OK && ql_json_has(row, "labels")) {
+        s = read_ids(row, where, "labels", QL_IGNORE, &b.labels);
+    } else if (s == QL_OK) {
+        s = label(&b, true);
+    }
+    if (s == QL_OK && b.labels.n != b.ids.n) {
+        s = QL_FAIL(QL_ERR_FORMAT, "%s: %zu input_ids but %zu labels", where, b.ids.n, b.labels.n);
+    }
+    if (s == QL_OK) s = check_shift(where, &b.ids, &b.labels);
+    if (s == QL_OK) s = ql_example_finish(where, b.ids.ids, b.labels.ids, b.ids.n, false, o, out);
+    building_free(&b);
+    return s;
+}

@@ -1,0 +1,72 @@
+/*
+ * template.h - chat templates by name: messages to text, with the spans that the model has to
+ * learn.
+ *
+ * Named templates: chatml, smollm2, qwen2_5, llama2, llama3, mistral, gemma, zephyr, vicuna,
+ * alpaca, guanaco_train, guanaco_chat (shapes: spec/data.md). A refused order or role is an error,
+ * never a guess. Placeholders in contents are never expanded, control marks written in contents
+ * never become control tokens. The model's own Jinja text arrives with another issue: until then it
+ * is recognised by what it contains.
+ */
+#ifndef QLORA_CORE_DATA_TEMPLATE_H
+#define QLORA_CORE_DATA_TEMPLATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/data/tokenizer.h"
+
+typedef struct ql_message {
+    const char *role;
+    const char *content;
+    size_t content_len;
+} ql_message;                           /* "system" "user" "assistant" */
+typedef struct ql_template ql_template; /* constant descriptions */
+
+const ql_template *ql_template_find(const char *name); /* NULL = unknown */
+const char *ql_template_names(void);
+const char *ql_template_name(const ql_template *t);
+/* Which named template does this Jinja text describe? NULL = none recognised (ql_last_error()
+ * lists the names). Only texts whose output is known to be equal are recognised. */
+const ql_template *ql_template_recognise(const char *jinja);
+
+/* Rendered text cut into spans that follow each other without gaps. `answer` spans are what an
+ * assistant says, including the end-of-turn mark that must be learned. A `mark` span is one control
+ * mark of the template (or BOS, EOS): it may become a special id; other spans never do. */
+typedef struct ql_span {
+    size_t begin, end;
+    bool answer;
+    bool mark;
+} ql_span;
+typedef struct ql_rendered {
+    char *text;
+    size_t len;
+    ql_span *spans;
+    size_t n_spans;
+} ql_rendered;
+void ql_rendered_free(ql_rendered *r);
+/* bos / eos: the tokens' texts ("" = none). QL_ERR_FORMAT when the template refuses the
+ * conversation. */
+QL_NODISCARD ql_status ql_template_render(const ql_template *t, const ql_message *m, size_t n,
+                                          bool add_generation_prompt, const char *bos,
+                                          const char *eos, ql_rendered *out);
+/* Text of the token that ends an assistant turn under this template ("<|im_end|>"); "" = the
+ * tokenizer's EOS. */
+const char *ql_template_stop(const ql_template *t);
+/* Does the rendered text itself end every answer with its stop mark? (guanaco's does not.) */
+bool ql_template_closes_turns(const ql_template *t);
+
+/* Appends the ids of a rendered conversation to *ids, and to *learn (NULL ok) one 0 or 1 per id.
+ * Training and generation both come through here. BOS is put in front when the tokenizer adds it
+ * and the template did not write it: never twice. Text is cut at marks and where an answer begins
+ * or ends, so a prompt has the same ids with and without its answer. */
+QL_NODISCARD ql_status ql_rendered_encode(const ql_rendered *r, const ql_tokenizer *tok,
+                                          ql_ids *ids, ql_ids *learn);
+
+/* The Alpaca prompt (spec/data.md); the variant is chosen by `input` being empty. `qlora_ending`:
+ * one space after "### Response:", else the original's end at the colon. Free *out with
+ * ql_host_free. */
+QL_NODISCARD ql_status ql_alpaca_prompt(const char *instruction, const char *input,
+                                        bool qlora_ending, char **out);
+
+#endif

@@ -1,0 +1,227 @@
+/*
+ * template_render.c - messages to text and spans by a template's description; the Alpaca prompt.
+ *
+ * Text grows in one buffer and spans in another. Neighbouring text of the same kind is one span, so
+ * contents and the words of the template around them are tokenized together, as transformers does.
+ */
+#include <string.h>
+
+#include "core/base/hostmem.h"
+#include "core/data/template_internal.h"
+
+typedef struct writer {
+    ql_rendered r;
+    size_t text_cap, span_cap;
+    const char *bos, *eos;
+} writer;
+
+void ql_rendered_free(ql_rendered *r) {
+    if (!r) return;
+    ql_host_free(r->text);
+    ql_host_free(r->spans);
+    *r = (ql_rendered){0};
+}
+
+static ql_status put(writer *w, const char *s, size_t len, bool answer, bool mark) {
+    if (len == 0) return QL_OK;
+    QL_TRY(ql_host_grow((void **)&w->r.text, &w->text_cap, w->r.len + len + 1, 1));
+    QL_TRY(ql_host_grow((void **)&w->r.spans, &w->span_cap, w->r.n_spans + 1, sizeof(ql_span)));
+    memcpy(w->r.text + w->r.len, s, len);
+    ql_span *last = w->r.n_spans ? &w->r.spans[w->r.n_spans - 1] : NULL;
+    if (last && !mark && !last->mark && last->answer == answer) {
+        last->end += len;
+    } else {
+        w->r.spans[w->r.n_spans++] = (ql_span){w->r.len, w->r.len + len, answer, mark};
+    }
+    w->r.len += len;
+    w->r.text[w->r.len] = '\0';
+    return QL_OK;
+}
+
+/* Writes one of the template's own texts, in which bytes 1 to 4 are markup. */
+static ql_status put_markup(writer *w, const char *s, bool answer) {
+    while (s && *s) {
+        size_t len = strcspn(s, "\1\2\3\4");
+        QL_TRY(put(w, s, len, answer, false));
+        s += len;
+        if (*s == MARK_BEGIN) {
+            size_t mark = strcspn(s + 1, "\2");
+            QL_TRY(put(w, s + 1, mark, answer, true));
+            s += mark + 2;
+        } else if (*s == BOS_CODE || *s == EOS_CODE) {
+            const char *token = *s == BOS_CODE ? w->bos : w->eos;
+            QL_TRY(put(w, token, strlen(token), answer, true));
+            s++;
+        }
+    }
+    return QL_OK;
+}
+
+/* Length of the white space character (Unicode, as Python's strip) at s[0..len), 0 = none. */
+static size_t space_at(const char *s, size_t len) {
+    const unsigned char *u = (const unsigned char *)s;
+    if (len >= 1 &&
+        (u[0] == ' ' || (u[0] >= 0x09 && u[0] <= 0x0d) || (u[0] >= 0x1c && u[0] <= 0x1f))) {
+        return 1;
+    }
+    if (len >= 2 && u[0] == 0xc2 && (u[1] == 0x85 || u[1] == 0xa0)) return 2;
+    if (len < 3) return 0;
+    unsigned code = (unsigned)((u[0] & 0x0f) << 12 | (u[1] & 0x3f) << 6 | (u[2] & 0x3f));
+    if ((u[0] & 0xf0) != 0xe0 || (u[1] & 0xc0) != 0x80 || (u[2] & 0xc0) != 0x80) return 0;
+    bool space = code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 ||
+                 code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
+    return space ? 3 : 0;
+}
+
+static size_t space_before(const char *s, size_t len) {
+    for (size_t n = 1; n <= 3 && n <= len; n++) {
+        if (space_at(s + len - n, n) == n) return n;
+    }
+    return 0;
+}
+
+enum { TRIM_LEFT = 1, TRIM_RIGHT = 2 };
+
+static ql_status put_content(writer *w, const ql_message *m, bool answer, unsigned trim) {
+    const char *s = m->content;
+    size_t len = m->content_len;
+    for (size_t n; (trim & TRIM_LEFT) && (n = space_at(s, len)) > 0; len -= n) s += n;
+    for (size_t n; (trim & TRIM_RIGHT) && (n = space_before(s, len)) > 0;) len -= n;
+    return put(w, s, len, answer, false);
+}
+
+static unsigned trim_of(const ql_template *t) {
+    return t->flags & TRIM_CONTENTS ? TRIM_LEFT | TRIM_RIGHT : 0;
+}
+
+static ql_status put_system(writer *w, const ql_template *t, const ql_message *m, unsigned trim) {
+    QL_TRY(put_markup(w, t->system[0], false));
+    QL_TRY(put_content(w, m, false, trim));
+    return put_markup(w, t->system[1], false);
+}
+
+/* `folded`: the system message that belongs inside this turn, or NULL. It is kept as it is; the
+ * user's text then follows the system block, so only its right end is trimmed. */
+static ql_status put_user(writer *w, const ql_template *t, const ql_message *m,
+                          const ql_message *folded) {
+    unsigned trim = trim_of(t);
+    QL_TRY(put_markup(w, t->user[0], false));
+    if (folded) {
+        QL_TRY(put_system(w, t, folded, 0));
+        trim &= ~(unsigned)TRIM_LEFT;
+    }
+    QL_TRY(put_content(w, m, false, trim));
+    return put_markup(w, t->user[1], false);
+}
+
+static ql_status put_assistant(writer *w, const ql_template *t, const ql_message *m) {
+    QL_TRY(put_markup(w, t->assistant, false));
+    QL_TRY(put_markup(w, t->lead, true));
+    QL_TRY(put_content(w, m, true, trim_of(t)));
+    QL_TRY(put_markup(w, t->tail, true));
+    return put_markup(w, t->after, false);
+}
+
+/* Refuses what the template has no place for; `turn` counts messages after a leading system. */
+static ql_status check_message(const ql_template *t, const ql_message *m, size_t i, size_t turn) {
+    bool system = strcmp(m->role, "system") == 0, user = strcmp(m->role, "user") == 0;
+    if (!system && !user && strcmp(m->role, "assistant") != 0) {
+        return QL_FAIL(QL_ERR_FORMAT,
+                       "message %zu: role '%s' is not known, template '%s' takes system, user and "
+                       "assistant",
+                       i + 1, m->role, t->name);
+    }
+    if (system && !t->system[0]) {
+        return QL_FAIL(
+            QL_ERR_FORMAT,
+            "message %zu: template '%s' has no system turn, put that text into the first "
+            "user message",
+            i + 1, t->name);
+    }
+    if (system && i > 0 && !(t->flags & SYSTEM_ANYWHERE)) {
+        return QL_FAIL(QL_ERR_FORMAT, "message %zu: template '%s' takes a system turn only first",
+                       i + 1, t->name);
+    }
+    if (!system && (t->flags & MUST_ALTERNATE) && user != (turn % 2 == 0)) {
+        return QL_FAIL(QL_ERR_FORMAT,
+                       "message %zu: role '%s' where template '%s' needs '%s' (roles alternate, "
+                       "starting with user)",
+                       i + 1, m->role, t->name, user ? "assistant" : "user");
+    }
+    return QL_OK;
+}
+
+static ql_status put_messages(writer *w, const ql_template *t, const ql_message *m, size_t n) {
+    const ql_message *folded = NULL;
+    size_t turn = 0;
+    QL_TRY(put_markup(w, t->start, false));
+    if (t->default_system && strcmp(m[0].role, "system") != 0) {
+        ql_message text = {"system", t->default_system, strlen(t->default_system)};
+        QL_TRY(put_system(w, t, &text, 0));
+    }
+    for (size_t i = 0; i < n; i++) {
+        QL_TRY(check_message(t, &m[i], i, turn));
+        if (strcmp(m[i].role, "system") == 0) {
+            if (t->flags & FOLD_SYSTEM) {
+                folded = &m[i];
+            } else {
+                QL_TRY(put_system(w, t, &m[i], trim_of(t)));
+            }
+            continue;
+        }
+        if (strcmp(m[i].role, "user") == 0) {
+            QL_TRY(put_user(w, t, &m[i], folded));
+            folded = NULL;
+        } else {
+            QL_TRY(put_assistant(w, t, &m[i]));
+        }
+        turn++;
+    }
+    return QL_OK;
+}
+
+ql_status ql_template_render(const ql_template *t, const ql_message *m, size_t n,
+                             bool add_generation_prompt, const char *bos, const char *eos,
+                             ql_rendered *out) {
+    if (n == 0) return QL_FAIL(QL_ERR_FORMAT, "the conversation holds no message");
+    if (n == 1 && (t->flags & FOLD_SYSTEM) && strcmp(m[0].role, "system") == 0) {
+        return QL_FAIL(QL_ERR_FORMAT, "template '%s' needs a user message after the system text",
+                       t->name);
+    }
+    writer w = {.bos = bos, .eos = eos};
+    ql_status s = put_messages(&w, t, m, n);
+    if (s == QL_OK && (add_generation_prompt || (t->flags & ALWAYS_PROMPT))) {
+        s = put_markup(&w, t->prompt, false);
+    }
+    if (s != QL_OK) {
+        ql_rendered_free(&w.r);
+        return s;
+    }
+    *out = w.r;
+    return QL_OK;
+}
+
+ql_status ql_alpaca_prompt(const char *instruction, const char *input, bool qlora_ending,
+                           char **out) {
+    const char *parts[] = {
+        "Below is an instruction that describes a task",
+        *input ? ", paired with an input that provides further context" : "",
+        ". Write a response that appropriately completes the request.\n\n### Instruction:\n",
+        instruction,
+        *input ? "\n\n### Input:\n" : "",
+        input,
+        "\n\n### Response:",
+        qlora_ending ? " " : "",
+    };
+    writer w = {0};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        ql_status s = put(&w, parts[i], strlen(parts[i]), false, false);
+        if (s != QL_OK) {
+            ql_rendered_free(&w.r);
+            return s;
+        }
+    }
+    ql_host_free(w.r.spans);
+    *out = w.r.text;
+    return QL_OK;
+}
