@@ -1,0 +1,161 @@
+/*
+ * model.h - a model: its tensors, how each is stored, and where each lies on the device.
+ *
+ * Life: open (reads headers only; decides storage; everything needed for planning is known) ->
+ * attach adapters (shapes only) -> place (allocates device memory, fills it) -> graphs are built
+ * and bound. A slot is one tensor's place: inside one of the model's regions, or a mapped file.
+ *
+ * Regions: weights (frozen; write-protected after loading), trained values, their gradients, and
+ * optimizer moments. Trained values of one region are contiguous, first those with weight decay,
+ * then those without, so that zeroing, the norm and the update are single operator calls.
+ */
+#ifndef QLORA_CORE_MODEL_MODEL_H
+#define QLORA_CORE_MODEL_MODEL_H
+
+#include "core/base/hostmem.h"
+#include "core/graph/program.h"
+#include "core/io/source.h"
+#include "core/model/arch.h"
+#include "core/model/lora.h"
+#include "core/quant/stored.h"
+#include "qlora/memory.h"
+
+typedef enum ql_region {
+    QL_REGION_NONE,
+    QL_REGION_WEIGHTS,
+    QL_REGION_MAPPED, /* a file mapping: `index` says which mapping   */
+    QL_REGION_TRAINED,
+    QL_REGION_COUNT
+} ql_region;
+
+/* One tensor on the device. off counts from the start of its region. */
+typedef struct ql_slot {
+    ql_region region;
+    int32_t index;
+    uint64_t off;
+    int64_t rows, cols;
+    ql_dtype dtype;
+} ql_slot;
+
+/* A tensor that stays in its file: wrapped as a buffer of exactly its bytes. */
+typedef struct ql_mapping {
+    const void *data;
+    uint64_t bytes;
+    ql_buffer *buf;
+} ql_mapping;
+
+/* A trained tensor: value, gradient and moments lie at the same element offset of four regions. */
+typedef struct ql_param {
+    char name[192]; /* name in adapter files, without "base_model.model."                  */
+    int64_t rows, cols;
+    uint64_t first; /* element offset in the trained region                                */
+    bool decay;
+} ql_param;
+
+/* A frozen or trained vector or matrix kept dense: norms, embeddings, head, biases. */
+typedef struct ql_dense {
+    const char *name; /* "model.norm.weight"; owned by the model                             */
+    const ql_source_tensor *from; /* NULL while planning without files                        */
+    ql_slot slot;
+    int32_t param; /* index into params when trained (--full), else -1                    */
+    bool present;
+} ql_dense;
+
+/* y = x W^T (+ bias), W [n, k] quantized or dense, with an optional adapter. */
+typedef struct ql_linear {
+    const char *module; /* "model.layers.0.self_attn.q_proj"; owned by the model              */
+    int64_t n, k;
+    bool quantized;
+    ql_quant_opts quant;          /* storage when quantized (type, block, second level)       */
+    ql_ggml ggml;                 /* QL_QT_GGML only                                          */
+    bool stored;                  /* the file is quantized already                            */
+    const ql_source_tensor *from; /* dense tensor to read or quantize                         */
+    ql_slot codes, table, scale, zero, scale2, code2, offset;
+    ql_pack pack;
+    int32_t dense_param; /* --full                                                   */
+    ql_slot dense;
+    ql_dense bias;
+    int32_t adapter_a, adapter_b; /* params, -1 = no adapter                                  */
+    int32_t r;
+    float scaling, dropout;
+} ql_linear;
+
+enum { QL_LIN_Q, QL_LIN_K, QL_LIN_V, QL_LIN_O, QL_LIN_GATE, QL_LIN_UP, QL_LIN_DOWN, QL_LIN_COUNT };
+
+typedef struct ql_layer {
+    ql_linear linear[QL_LIN_COUNT];
+    ql_dense norm1, norm2;
+} ql_layer;
+
+typedef struct ql_model_opts {
+    int32_t bits;        /* 4 (default), 8; 16 = dense as stored                          */
+    ql_quant_opts quant; /* type and blocks for quantizing on loading                     */
+    bool quantize_head;
+    bool full;      /* train all weights (fp32 master copies); no adapters           */
+    bool optimizer; /* moments are needed (training)                                 */
+    bool map_files; /* dense tensors and stored codes stay in the mapped file        */
+    /* progress of loading; may be NULL */
+    void (*progress)(void *user, int64_t done, int64_t total, const char *name);
+    void *user;
+} ql_model_opts;
+ql_model_opts ql_model_opts_default(void);
+
+typedef struct ql_model {
+    ql_source *source; /* owned */
+    ql_arch arch;
+    ql_model_opts opts;
+    ql_lora_config lora;
+    bool has_lora;
+    ql_layer *layers;
+    ql_dense embed, final_norm;
+    ql_linear head; /* when the head is tied: head.dense = embed's slot               */
+    bool tied;
+    ql_slot tables[QL_QT_COUNT]; /* code table of each storage type in use, [1, 2^bits]        */
+    ql_slot code2; /* the shared second-level map, [1, 256]                          */
+    ql_param *params;
+    int32_t n_params;
+    uint64_t n_trained;    /* elements of the trained region, padding included              */
+    uint64_t n_decay;      /* elements of its first part, which has weight decay            */
+    uint64_t weight_bytes; /* size of the weights region                                    */
+    uint64_t mapped_bytes;
+    uint64_t parameters, trainable; /* counts for reports                                    */
+    /* device side, after placing */
+    ql_device *dev;
+    ql_queue *queue;
+    ql_buffer *weights, *trained, *gradients, *moments; /* moments: m then v                  */
+    ql_mapping *mappings; /* tensors that stay in their files                              */
+    int32_t n_mappings;
+    size_t cap_mappings;
+    size_t cap_params;
+    ql_arena names; /* strings                                                       */
+} ql_model;
+
+/* `source` is owned by the model, also on failure. */
+QL_NODISCARD ql_status ql_model_open(ql_source *source, const ql_model_opts *opts, ql_model **out);
+void ql_model_close(ql_model *m); /* NULL ok */
+
+/* Attaches adapters to the targets of cfg: decides the trained region. Once, before placing. */
+QL_NODISCARD ql_status ql_model_attach_lora(ql_model *m, const ql_lora_config *cfg);
+
+/* All linear layers in file order: layers' seven, then the head. NULL past the end. */
+ql_linear *ql_model_linear(ql_model *m, int64_t i);
+ql_linear *ql_model_find_linear(ql_model *m, const char *module);
+
+/* Adds the model's regions to a report: weights, adapters, gradients, optimizer. */
+void ql_model_report(const ql_model *m, ql_memory_report *out);
+
+/* Allocates the regions on dev and loads the weights. Adapters are zero until initialized. */
+QL_NODISCARD ql_status ql_model_place(ql_model *m, ql_device *dev, ql_queue *queue);
+/* PEFT's initialization from `seed`: A uniform (or gaussian), B zero; --full: the file's weights.
+ */
+QL_NODISCARD ql_status ql_model_init_trained(ql_model *m, uint64_t seed);
+/* Host copies of a parameter's value (rows x cols floats) and back. */
+QL_NODISCARD ql_status ql_param_read(ql_model *m, int32_t param, float *out);
+QL_NODISCARD ql_status ql_param_write(ql_model *m, int32_t param, const float *in);
+QL_NODISCARD ql_status ql_param_read_grad(ql_model *m, int32_t param, float *out);
+/* Row `row` of a linear layer's weight as it stands (decoded), k floats. From files, not the
+ * device. */
+QL_NODISCARD ql_status ql_linear_row(const ql_model *m, const ql_linear *l, int64_t row,
+                                     float *out);
+
+#endif /* QLORA_CORE_MODEL_MODEL_H */
