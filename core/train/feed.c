@@ -1,0 +1,67 @@
+/* feed.c - the order of micro-batches (see feed.h). */
+#include "core/train/feed.h"
+
+#include "core/base/hostmem.h"
+
+ql_status ql_feed_create(const ql_dataset *data, const ql_train_opts *o, int32_t max_seqs,
+                         ql_feed *out) {
+    ql_feed f = {.data = data,
+                 .batch = o->packing ? max_seqs : o->batch,
+                 .max_tokens = o->batch * o->max_len,
+                 .packing = o->packing,
+                 .shuffle = o->shuffle,
+                 .seed = o->data_seed,
+                 .order_epoch = -1};
+    if (data->longest > o->max_len)
+        return QL_FAIL(QL_ERR_INVALID, "data: the longest row has %d tokens, the plan allows %d",
+                       data->longest, o->max_len);
+    f.order = ql_host_calloc((size_t)data->n + 1, sizeof(int64_t));
+    if (!f.order) return QL_NOMEM("the order of the data");
+    *out = f;
+    return QL_OK;
+}
+
+void ql_feed_free(ql_feed *f) {
+    ql_host_free(f->order);
+    f->order = NULL;
+}
+
+/* How many examples from `at` on make the next micro-batch. */
+static int32_t take(const ql_feed *f, int64_t at) {
+    int32_t count = 0, tokens = 0;
+    while (at + count < f->data->n && count < f->batch) {
+        int32_t n = f->data->items[f->order[at + count]].n;
+        if (count && tokens + n > f->max_tokens) break;
+        tokens += n;
+        count++;
+    }
+    return count;
+}
+
+static ql_status load_order(ql_feed *f) {
+    if (f->order_epoch == f->cursor.epoch) return QL_OK;
+    QL_TRY(ql_epoch_order(f->data->n, f->seed, f->cursor.epoch, f->shuffle, f->order));
+    f->order_epoch = f->cursor.epoch;
+    return QL_OK;
+}
+
+ql_status ql_feed_next(ql_feed *f, ql_batch *b, bool *epoch_ends) {
+    QL_TRY(load_order(f));
+    int32_t count = take(f, f->cursor.next);
+    QL_TRY(ql_batch_fill(b, f->data, f->order + f->cursor.next, count));
+    f->cursor.next += count;
+    *epoch_ends = f->cursor.next >= f->data->n;
+    if (*epoch_ends) f->cursor = (ql_cursor){f->cursor.epoch + 1, 0};
+    return QL_OK;
+}
+
+ql_status ql_feed_count(ql_feed *f, int64_t *out) {
+    ql_cursor saved = f->cursor;
+    f->cursor = (ql_cursor){0, 0};
+    ql_status s = load_order(f);
+    int64_t n = 0;
+    for (int64_t at = 0; s == QL_OK && at < f->data->n; n++) at += take(f, at);
+    f->cursor = saved;
+    *out = n;
+    return s;
+}

@@ -1,0 +1,15 @@
+/*
+ * manifest.h - MANIFEST.json of a folder: size and XXH3 hash of every file, written last.
+ */
+#ifndef QLORA_CORE_TRAIN_MANIFEST_H
+#define QLORA_CORE_TRAIN_MANIFEST_H
+
+#include "qlora/status.h"
+
+/* Hashes `files` (paths relative to dir) and writes dir/MANIFEST.json. */
+QL_NODISCARD ql_status ql_manifest_write(const char *dir, const char *const *files, int n);
+/* Every file of the manifest is there with its size and hash: QL_ERR_FORMAT names the first that is
+ * not. */
+QL_NODISCARD ql_status ql_manifest_check(const char *dir);
+
+#endif

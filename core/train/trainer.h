@@ -1,0 +1,95 @@
+/*
+ * trainer.h - the training loop's machine: micro-steps, clip, update, evaluation, exact memory.
+ *
+ * Life: plan (device opened, nothing allocated) or create (allocates all that the plan says, loads
+ * weights) -> step, eval, save, resume ... -> free. Nothing allocates on the device after create.
+ */
+#ifndef QLORA_CORE_TRAIN_TRAINER_H
+#define QLORA_CORE_TRAIN_TRAINER_H
+
+#include "core/data/batch.h"
+#include "core/model/build.h"
+#include "core/train/schedule.h"
+
+typedef struct ql_train_opts {
+    int32_t batch;        /* sequences per micro-batch (1)                                     */
+    int32_t accumulate;   /* micro-batches per optimizer step (16)                             */
+    int32_t max_len;      /* longest sequence that can occur                                   */
+    bool packing;         /* fill micro-batches up to batch * max_len tokens                   */
+    bool shuffle;         /* new order each epoch                                              */
+    int64_t max_steps;    /* optimizer steps; <= 0: from epochs                                */
+    double epochs;        /* 3                                                                 */
+    ql_schedule schedule; /* learning rate over steps; total is filled in                      */
+    double weight_decay, max_grad_norm, beta1, beta2, epsilon;
+    double label_smoothing;
+    int32_t checkpoint;   /* blocks per gradient-checkpointing segment; 0 = off (1)            */
+    int32_t logits_chunk; /* rows of logits at once (64)                                       */
+    ql_dtype compute;     /* QL_F32, QL_BF16                                                   */
+    uint64_t seed, data_seed;
+    bool evaluate; /* reserve a loss-only graph                                         */
+} ql_train_opts;
+ql_train_opts ql_train_opts_default(void);
+QL_NODISCARD ql_status ql_train_opts_check(const ql_train_opts *o);
+
+typedef struct ql_step_metrics {
+    int64_t step; /* after this update; the first update is step 1                     */
+    double epoch, loss, grad_norm, lr;
+    int64_t tokens, supervised; /* of this step                                                  */
+    bool skipped; /* a gradient was not finite: nothing was changed                    */
+} ql_step_metrics;
+
+typedef struct ql_eval_metrics {
+    double nll; /* summed over targets, natural logarithm                            */
+    int64_t targets;
+} ql_eval_metrics;
+
+/* Where the data stands: the next example of the current epoch's order. */
+typedef struct ql_cursor {
+    int64_t epoch, next;
+} ql_cursor;
+
+typedef struct ql_trainer ql_trainer;
+
+/* Exact device bytes of a trainer for this model (open, adapters attached, not placed). */
+QL_NODISCARD ql_status ql_trainer_plan(ql_model *m, const ql_train_opts *o, ql_device *dev,
+                                       ql_memory_report *out);
+
+/* Places the model on dev (with progress of its options), allocates everything, initializes trained
+ * values from o->seed. m, dev and data outlive the trainer; data may be NULL for a trainer that
+ * only gets explicit batches. */
+QL_NODISCARD ql_status ql_trainer_create(ql_model *m, const ql_train_opts *o, ql_device *dev,
+                                         const ql_dataset *data, ql_trainer **out);
+void ql_trainer_free(ql_trainer *t); /* NULL ok */
+
+ql_model *ql_trainer_model(ql_trainer *t);
+const ql_train_opts *ql_trainer_opts(const ql_trainer *t);
+/* Optimizer steps of the whole run, and done so far. */
+int64_t ql_trainer_total(const ql_trainer *t);
+int64_t ql_trainer_done(const ql_trainer *t);
+const ql_memory_report *ql_trainer_report(const ql_trainer *t);
+/* The tape of the training step, for dumps. */
+const ql_tape *ql_trainer_tape(const ql_trainer *t);
+
+/* One optimizer step on the next micro-batches of the data. */
+QL_NODISCARD ql_status ql_trainer_step(ql_trainer *t, ql_step_metrics *out);
+/* One optimizer step on these micro-batches. */
+QL_NODISCARD ql_status ql_trainer_step_on(ql_trainer *t, const ql_batch *const *batches, int32_t n,
+                                          ql_step_metrics *out);
+/* Loss and gradients of one step without the update; gradients stay readable. */
+QL_NODISCARD ql_status ql_trainer_gradients(ql_trainer *t, const ql_batch *const *batches,
+                                            int32_t n, ql_step_metrics *out);
+/* Summed loss over a data set with the present values; needs opts.evaluate. */
+QL_NODISCARD ql_status ql_trainer_eval(ql_trainer *t, const ql_dataset *data, ql_eval_metrics *out);
+
+/* ---------------------------------------------------------------- checkpoints (checkpoint.c)
+ * Folder: adapter/ (PEFT layout), optimizer.safetensors (m, v; trained values with --full),
+ * state.json (step, cursor, settings that must agree), MANIFEST.json (hash of every file, written
+ * last). Staged beside and moved into place whole. */
+QL_NODISCARD ql_status ql_trainer_save(ql_trainer *t, const char *dir);
+/* Restores everything; continuing is bit-equal to not having stopped. A folder whose hashes do not
+ * agree or whose settings differ is refused by name. */
+QL_NODISCARD ql_status ql_trainer_resume(ql_trainer *t, const char *dir);
+/* Are all files of checkpoint `dir` present with the hashes of its MANIFEST? */
+QL_NODISCARD ql_status ql_checkpoint_check(const char *dir);
+
+#endif /* QLORA_CORE_TRAIN_TRAINER_H */

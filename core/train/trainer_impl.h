@@ -1,0 +1,22 @@
+/* trainer_impl.h - the trainer's inside, shared by trainer.c and checkpoint.c. */
+#ifndef QLORA_CORE_TRAIN_TRAINER_IMPL_H
+#define QLORA_CORE_TRAIN_TRAINER_IMPL_H
+
+#include "core/train/feed.h"
+
+struct ql_trainer {
+    ql_model *m;
+    ql_train_opts o;
+    ql_device *dev;
+    ql_queue *queue;
+    ql_graph *train, *loss;
+    ql_buffer *arena, *sum;
+    ql_memory_report report;
+    float *losses;     /* host copy of a micro-batch's losses      */
+    ql_batch *batches; /* [accumulate]                             */
+    ql_feed feed;
+    bool has_feed;
+    int64_t done, steps_per_epoch;
+};
+
+#endif
