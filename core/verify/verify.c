@@ -1,0 +1,360 @@
+/*
+ * verify.c - the recorded cases of one model, recomputed (see verify.h).
+ */
+#include "core/verify/verify.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/hostmem.h"
+#include "core/device/device.h"
+#include "core/verify/oracle.h"
+
+typedef struct verifier {
+    const char *dir;
+    const ql_verify_opts *o;
+    ql_device *dev;
+    ql_st_file *oracle;
+    ql_results *results;
+    int64_t rows, cols; /* of input_ids */
+    int64_t *ids, *labels;
+    float *mask;
+} verifier;
+
+static ql_status read_ids(const verifier *v, const char *name, int64_t *rows, int64_t *cols,
+                          int64_t **out) {
+    const ql_st_tensor *t = ql_st_find(v->oracle, name);
+    if (!t || t->dims != 2)
+        return QL_FAIL(QL_ERR_FORMAT, "%s: the oracle has no matrix '%s'", v->dir, name);
+    int64_t *x = ql_host_calloc((size_t)t->numel, sizeof(int64_t));
+    if (!x) return QL_NOMEM("oracle ids");
+    ql_status s = ql_st_read_i64(t, 0, t->numel, x);
+    if (s != QL_OK) {
+        ql_host_free(x);
+        return s;
+    }
+    *rows = t->shape[0];
+    *cols = t->shape[1];
+    *out = x;
+    return QL_OK;
+}
+
+static ql_status read_inputs(verifier *v) {
+    int64_t rows = 0, cols = 0, *mask = NULL;
+    QL_TRY(read_ids(v, "input_ids", &v->rows, &v->cols, &v->ids));
+    QL_TRY(read_ids(v, "labels", &rows, &cols, &v->labels));
+    QL_TRY(read_ids(v, "attention_mask", &rows, &cols, &mask));
+    v->mask = ql_host_calloc((size_t)(v->rows * v->cols), sizeof(float));
+    bool same = rows == v->rows && cols == v->cols;
+    for (int64_t i = 0; v->mask && same && i < rows * cols; i++) v->mask[i] = (float)mask[i];
+    ql_host_free(mask);
+    if (!v->mask) return QL_NOMEM("oracle ids");
+    return same ? QL_OK
+                : QL_FAIL(QL_ERR_FORMAT, "%s: input_ids, labels and attention_mask differ in shape",
+                          v->dir);
+}
+
+/* ---------------------------------------------------------------- logits */
+
+/* Logits of all rows of `b` -> out [tokens, V]. The model must be placed. */
+static ql_status all_logits(const verifier *v, ql_model *m, const ql_batch *b, float *out) {
+    ql_graph_opts o = {.kind = QL_GRAPH_LOGITS,
+                       .compute = v->o->compute,
+                       .max_tokens = b->tokens,
+                       .max_seqs = b->seqs,
+                       .max_len = b->longest,
+                       .max_labelled = b->tokens,
+                       .logits_chunk = 64};
+    ql_graph *g = NULL;
+    QL_TRY(ql_graph_create(m, &o, v->dev, &g));
+    ql_buffer *arena = NULL;
+    ql_batch rows = *b;
+    rows.labelled = b->tokens;
+    rows.label_row = ql_host_calloc((size_t)b->tokens, sizeof(int32_t));
+    rows.label_target = ql_host_calloc((size_t)b->tokens, sizeof(int32_t));
+    ql_status s = rows.label_row && rows.label_target ? QL_OK : QL_NOMEM("logits");
+    for (int32_t i = 0; s == QL_OK && i < b->tokens; i++) rows.label_row[i] = i;
+    if (s == QL_OK)
+        s = v->dev->backend->buffer_alloc(v->dev, QL_MEM_DEVICE, ql_program_arena_bytes(g->program),
+                                          &arena);
+    if (s == QL_OK) s = ql_graph_bind(g, m, arena);
+    if (s == QL_OK) s = ql_graph_set_batch(g, m->queue, &rows);
+    if (s == QL_OK) s = ql_program_run(g->program, m->queue);
+    if (s == QL_OK)
+        s = ql_graph_get(g, m->queue, g->io.logits, out,
+                         (uint64_t)b->tokens * (uint64_t)m->arch.vocab * sizeof(float));
+    ql_host_free(rows.label_row);
+    ql_host_free(rows.label_target);
+    ql_graph_free(g);
+    v->dev->backend->buffer_free(arena);
+    return s;
+}
+
+/* Adds "<name>.logits" [rows, cols, V]: packed rows go back to their places, others stay zero. */
+static ql_status add_logits(const verifier *v, ql_model *m, const char *name, const ql_batch *b,
+                            int64_t rows, int64_t cols, const float *mask) {
+    char full[64];
+    snprintf(full, sizeof full, "%s.logits", name);
+    int64_t shape[3] = {rows, cols, m->arch.vocab};
+    float *out = NULL;
+    QL_TRY(ql_results_add(v->results, full, 3, shape, &out));
+    float *packed = ql_host_calloc((size_t)b->tokens * (size_t)m->arch.vocab, sizeof(float));
+    if (!packed) return QL_NOMEM("logits");
+    ql_status s = all_logits(v, m, b, packed);
+    for (int64_t i = 0, at = 0; s == QL_OK && i < rows * cols; i++) {
+        if (mask && mask[i] == 0) continue;
+        memcpy(out + i * m->arch.vocab, packed + at++ * m->arch.vocab,
+               (size_t)m->arch.vocab * sizeof(float));
+    }
+    ql_host_free(packed);
+    return s;
+}
+
+static ql_status add_scalars(const verifier *v, const char *prefix, const char *kind,
+                             const double *x, int64_t n) {
+    char full[64];
+    snprintf(full, sizeof full, "%s.%s", prefix, kind);
+    float *out = NULL;
+    QL_TRY(ql_results_add(v->results, full, 1, &n, &out));
+    for (int64_t i = 0; i < n; i++) out[i] = (float)x[i];
+    return QL_OK;
+}
+
+/* ---------------------------------------------------------------- frozen cases */
+
+/* Mean loss over the labels of `b`. The model must be placed. */
+static ql_status mean_loss(const verifier *v, ql_model *m, const ql_batch *b, double *out) {
+    ql_graph_opts o = {.kind = QL_GRAPH_LOSS,
+                       .compute = v->o->compute,
+                       .max_tokens = b->tokens,
+                       .max_seqs = b->seqs,
+                       .max_len = b->longest,
+                       .max_labelled = b->tokens,
+                       .logits_chunk = 16};
+    ql_graph *g = NULL;
+    QL_TRY(ql_graph_create(m, &o, v->dev, &g));
+    ql_buffer *arena = NULL;
+    float *loss = ql_host_calloc((size_t)b->labelled, sizeof(float));
+    ql_status s = loss ? QL_OK : QL_NOMEM("losses");
+    if (s == QL_OK)
+        s = v->dev->backend->buffer_alloc(v->dev, QL_MEM_DEVICE, ql_program_arena_bytes(g->program),
+                                          &arena);
+    if (s == QL_OK) s = ql_graph_bind(g, m, arena);
+    if (s == QL_OK) s = ql_graph_set_batch(g, m->queue, b);
+    if (s == QL_OK) s = ql_program_run(g->program, m->queue);
+    if (s == QL_OK)
+        s = ql_graph_get(g, m->queue, g->io.loss, loss, (uint64_t)b->labelled * sizeof(float));
+    *out = 0;
+    for (int32_t i = 0; s == QL_OK && i < b->labelled; i++) *out += loss[i] / (double)b->labelled;
+    ql_host_free(loss);
+    ql_graph_free(g);
+    v->dev->backend->buffer_free(arena);
+    return s;
+}
+
+static ql_status frozen_on(const verifier *v, ql_model *m, const char *name, const ql_batch *b,
+                           int64_t rows, int64_t cols, const float *mask) {
+    ql_queue *q = NULL;
+    QL_TRY(v->dev->backend->queue_create(v->dev, &q));
+    double loss = 0;
+    ql_status s = ql_model_place(m, v->dev, q);
+    if (s == QL_OK) s = add_logits(v, m, name, b, rows, cols, mask);
+    if (s == QL_OK) s = mean_loss(v, m, b, &loss);
+    if (s == QL_OK) s = add_scalars(v, name, "loss", &loss, 1);
+    v->dev->backend->queue_destroy(q);
+    m->queue = NULL;
+    return s;
+}
+
+static ql_status verify_plain(const verifier *v) {
+    ql_model *m = NULL;
+    ql_batch b = {0};
+    QL_TRY(ql_oracle_batch(v->ids, v->mask, v->labels, v->rows, v->cols, &b));
+    ql_status s = ql_oracle_model(v->dir, 16, NULL, &m);
+    if (s == QL_OK) s = frozen_on(v, m, "plain", &b, v->rows, v->cols, v->mask);
+    ql_model_close(m);
+    ql_batch_free(&b);
+    return s;
+}
+
+/* Copies int64 ids to the int32 that batches use. */
+static ql_status narrow(const int64_t *x, int64_t n, int32_t **out) {
+    int32_t *y = ql_host_calloc((size_t)n, sizeof(int32_t));
+    if (!y) return QL_NOMEM("oracle ids");
+    for (int64_t i = 0; i < n; i++) y[i] = (int32_t)x[i];
+    *out = y;
+    return QL_OK;
+}
+
+static ql_status verify_packed(const verifier *v) {
+    static const char *const names[3] = {"packed.input_ids", "packed.labels",
+                                         "packed.position_ids"};
+    int64_t rows = 0, cols = 0, *wide[3] = {NULL};
+    int32_t *x[3] = {NULL};
+    ql_status s = QL_OK;
+    for (int i = 0; i < 3 && s == QL_OK; i++) {
+        s = read_ids(v, names[i], &rows, &cols, &wide[i]);
+        if (s == QL_OK) s = narrow(wide[i], rows * cols, &x[i]);
+    }
+    ql_batch b = {0};
+    ql_model *m = NULL;
+    if (s == QL_OK) s = ql_batch_create((int32_t)(rows * cols), (int32_t)(rows * cols), &b);
+    if (s == QL_OK) s = ql_batch_fill_flat(&b, x[0], x[1], x[2], (int32_t)(rows * cols));
+    if (s == QL_OK) s = ql_oracle_model(v->dir, 16, NULL, &m);
+    if (s == QL_OK) s = frozen_on(v, m, "packed", &b, rows, cols, NULL);
+    ql_model_close(m);
+    ql_batch_free(&b);
+    for (int i = 0; i < 3; i++) {
+        ql_host_free(wide[i]);
+        ql_host_free(x[i]);
+    }
+    return s;
+}
+
+/* ---------------------------------------------------------------- adapter cases */
+
+static ql_status add_params(const verifier *v, ql_model *m, const char *prefix, const char *kind,
+                            bool grad) {
+    char full[256];
+    for (int32_t i = 0; i < m->n_params; i++) {
+        const ql_param *p = &m->params[i];
+        int64_t shape[2] = {p->rows, p->cols};
+        float *out = NULL;
+        int n = snprintf(full, sizeof full, "%s.%s.base_model.model.%s", prefix, kind, p->name);
+        if (n < 0 || (size_t)n >= sizeof full)
+            return QL_FAIL(QL_ERR_INVALID, "name '%s' is too long", p->name);
+        QL_TRY(ql_results_add(v->results, full, 2, shape, &out));
+        QL_TRY(grad ? ql_param_read_grad(m, i, out) : ql_param_read(m, i, out));
+    }
+    return QL_OK;
+}
+
+/* Settings under which the oracles took their three steps. */
+static ql_train_opts oracle_training(const verifier *v, const ql_batch *b) {
+    ql_train_opts o = ql_train_opts_default();
+    o.batch = b->seqs;
+    o.accumulate = 1;
+    o.max_len = (b->tokens + b->seqs - 1) / b->seqs > b->longest ? b->tokens : b->longest;
+    o.schedule = (ql_schedule){QL_SCHEDULE_CONSTANT, 1e-3, 0, 3};
+    o.max_steps = 3;
+    o.weight_decay = 0.01;
+    o.max_grad_norm = 0.3;
+    o.checkpoint = v->o->checkpoint;
+    o.logits_chunk = 16; /* several chunks, so that chunking is part of what is verified */
+    o.compute = v->o->compute;
+    return o;
+}
+
+static ql_status adapter_steps(const verifier *v, ql_model *m, ql_trainer *t, const char *name,
+                               const ql_batch *b) {
+    ql_step_metrics r;
+    double losses[4], norms[3];
+    QL_TRY(add_logits(v, m, name, b, v->rows, v->cols, v->mask));
+    QL_TRY(ql_trainer_gradients(t, &b, 1, &r));
+    QL_TRY(add_scalars(v, name, "loss", &r.loss, 1));
+    QL_TRY(add_params(v, m, name, "grad", true));
+    for (int i = 0; i < 3; i++) {
+        QL_TRY(ql_trainer_step_on(t, &b, 1, &r));
+        losses[i] = r.loss;
+        norms[i] = r.grad_norm;
+    }
+    QL_TRY(ql_trainer_gradients(t, &b, 1, &r));
+    losses[3] = r.loss;
+    QL_TRY(add_scalars(v, name, "losses", losses, 4));
+    QL_TRY(add_scalars(v, name, "grad_norms", norms, 3));
+    return add_params(v, m, name, "after3", false);
+}
+
+static ql_status verify_adapter(const verifier *v, const char *name, const char *folder) {
+    char dir[QL_PATH_MAX];
+    QL_TRY(ql_path_join(dir, v->dir, folder));
+    ql_batch b = {0};
+    QL_TRY(ql_oracle_batch(v->ids, v->mask, v->labels, v->rows, v->cols, &b));
+    ql_model *m = NULL;
+    ql_trainer *t = NULL;
+    ql_status s = ql_oracle_model(v->dir, 4, dir, &m);
+    ql_train_opts o = oracle_training(v, &b);
+    if (s == QL_OK) s = ql_trainer_create(m, &o, v->dev, NULL, &t);
+    if (s == QL_OK) s = ql_adapter_load(m, dir);
+    if (s == QL_OK) s = adapter_steps(v, m, t, name, &b);
+    ql_trainer_free(t);
+    ql_model_close(m);
+    ql_batch_free(&b);
+    return s;
+}
+
+/* ---------------------------------------------------------------- all cases */
+
+static bool oracle_has(const ql_st_file *f, const char *name) {
+    char full[64];
+    snprintf(full, sizeof full, "%s.logits", name);
+    return ql_st_find(f, full) != NULL;
+}
+
+static void append_name(char list[256], const char *name) {
+    size_t n = strlen(list);
+    snprintf(list + n, 256 - n, "%s%s", n ? ", " : "", name);
+}
+
+static ql_status run_cases(const verifier *v, ql_verify_report *out) {
+    static const struct {
+        const char *name;
+        unsigned bit;
+        const char *adapter;
+    } cases[] = {{"plain", QL_VERIFY_PLAIN, NULL},
+                 {"packed", QL_VERIFY_PACKED, NULL},
+                 {"qlora", QL_VERIFY_QLORA, "adapter"},
+                 {"rslora", QL_VERIFY_RSLORA, "adapter-rslora"},
+                 {"dora", 0, NULL},
+                 {"loftq", 0, NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bool here = oracle_has(v->oracle, cases[i].name), asked = v->o->cases & cases[i].bit;
+        if (here && !asked) append_name(out->not_run, cases[i].name);
+        if (!here && asked) append_name(out->absent, cases[i].name);
+        if (!here || !asked) continue;
+        if (cases[i].bit == QL_VERIFY_PLAIN)
+            QL_TRY(verify_plain(v));
+        else if (cases[i].bit == QL_VERIFY_PACKED)
+            QL_TRY(verify_packed(v));
+        else
+            QL_TRY(verify_adapter(v, cases[i].name, cases[i].adapter));
+    }
+    return QL_OK;
+}
+
+static ql_status verify_oracle(const char *dir, const char *path, const ql_verify_opts *o,
+                               ql_device *dev, ql_results *results, ql_verify_report *out) {
+    verifier v = {.dir = dir, .o = o, .dev = dev, .results = results};
+    QL_TRY(ql_st_open(path, &v.oracle));
+    ql_status s = read_inputs(&v);
+    if (s == QL_OK) s = run_cases(&v, out);
+    if (s == QL_OK)
+        s = ql_results_compare(results, v.oracle, v.mask, v.rows * v.cols, o->compute, out);
+    ql_host_free(v.ids);
+    ql_host_free(v.labels);
+    ql_host_free(v.mask);
+    ql_st_close(v.oracle);
+    return s;
+}
+
+ql_status ql_verify(const char *dir, const ql_verify_opts *o, ql_device *dev,
+                    ql_verify_report *out) {
+    char oracle[QL_PATH_MAX], curve[QL_PATH_MAX];
+    QL_TRY(ql_path_join(oracle, dir, "oracle.safetensors"));
+    QL_TRY(ql_path_join(curve, dir, "curve.json"));
+    ql_results results = {0};
+    ql_verify_report report = {.ok = true};
+    ql_status s = QL_OK;
+    if (ql_file_exists(oracle))
+        s = verify_oracle(dir, oracle, o, dev, &results, &report);
+    else if (ql_file_exists(curve))
+        s = ql_verify_curve(dir, o, dev, &results, &report);
+    else
+        s = QL_FAIL(QL_ERR_NOT_FOUND, "%s: has neither oracle.safetensors nor curve.json", dir);
+    if (s == QL_OK && !report.n_rows)
+        s = QL_FAIL(QL_ERR_INVALID, "%s: none of the cases asked for is in the oracle", dir);
+    if (s == QL_OK && o->write) s = ql_results_write(&results, o->write);
+    ql_results_free(&results);
+    if (s == QL_OK) *out = report;
+    return s;
+}
