@@ -1,0 +1,120 @@
+#!/bin/sh
+# quantize.sh - `qlora quantize`: folders and single tensors equal to what bitsandbytes and transformers
+# wrote (tests/data/quant), the table explained, and options that are refused.
+here=$(dirname "$0")
+. "$here/lib.sh"
+quant=$QL_TEST_DATA/quant
+
+# equal GOT WANT [NAME=NAME]...
+equal() {
+    "$here/safetensors_equal.py" "$@" >"$tmp/out" 2>"$tmp/err"
+    rc=$?
+    last="$1 against $2"
+    expect_rc 0
+}
+
+# folder FIXTURE FLAG... - quantizes tiny_base and compares weights and configuration.
+folder() {
+    fixture=$quant/$1
+    shift
+    rm -rf "$tmp/q"
+    run quantize -m "$quant/tiny_base" --output_dir "$tmp/q" --json "$@"
+    expect_rc 0
+    expect_json 'd["quantized"] == 7 and 0 < d["bits_per_weight"] < 9'
+    equal "$tmp/q/model.safetensors" "$fixture/model.safetensors"
+    python3 - "$tmp/q/config.json" "$fixture/config.json" >"$tmp/out" 2>"$tmp/err" <<'PY'
+import json, sys
+got, want = (json.load(open(p))["quantization_config"] for p in sys.argv[1:])
+compute = "bnb_4bit_compute_dtype" # a hint for the loader, not a property of the weights
+sys.exit(0 if all(got.get(k) == v for k, v in want.items() if k != compute) else "%s\n%s" % (got, want))
+PY
+    rc=$?
+    last="config.json of $fixture"
+    expect_rc 0
+}
+folder tiny_nf4_dq
+folder tiny_nf4 --double_quant false
+folder tiny_int8 --bits 8
+
+# tensor FILE NAME PREFIX FLAG... - one tensor; PREFIX is where the fixture keeps the expected parts.
+tensor() {
+    file=$quant/$1.safetensors name=$2
+    shift 2
+    run quantize --tensor "$file" --name "$name" --output "$tmp/one.safetensors" --json "$@"
+    expect_rc 0
+}
+for type in nf4 fp4; do
+    want=f32.small.$type.bs64
+    tensor q4_plain f32.small.input --quant_type $type --double_quant false
+    equal "$tmp/one.safetensors" "$quant/q4_plain.safetensors" "$name=$want.packed" "$name.absmax=$want.absmax"
+    want=f16.large.$type.bs4096
+    tensor q4_plain f16.large.input --quant_type $type --double-quant=false --blocksize 4096
+    equal "$tmp/one.safetensors" "$quant/q4_plain.safetensors" "$name=$want.packed" "$name.absmax=$want.absmax"
+    want=bf16.$type.bs128
+    tensor q4_double_quant bf16.input --quant_type $type --blocksize 128
+    equal "$tmp/one.safetensors" "$quant/q4_double_quant.safetensors" "$name=$want.packed" \
+        "$name.absmax=$want.absmax_q" "$name.nested_absmax=$want.nested_absmax"
+done
+tensor int8_vectorwise f32.weight --quant_type llm_int8
+equal "$tmp/one.safetensors" "$quant/int8_vectorwise.safetensors" "$name=$name.CB" "f32.SCB=$name.SCB"
+tensor q8_blockwise bf16.signed.input --quant_type dyn8 --blocksize 256
+equal "$tmp/one.safetensors" "$quant/q8_blockwise.safetensors" "$name=bf16.signed.bs256.codes" \
+    "$name.absmax=bf16.signed.bs256.absmax"
+tensor q4_plain f32.small.input --quant_type fp4 --double_quant false --quant_rule cuda
+equal "$tmp/one.safetensors" "$quant/q4_plain.safetensors" "$name=f32.small.fp4.bs64.packed_cuda_rule"
+
+# Every type of the design that has 4 or 8 bits, and a plausible error for each.
+for type in nf4 fp4 int4 int4s int4a int8 dyn8 llm_int8; do
+    tensor int8_vectorwise f32.weight --quant_type $type --double_quant false
+    expect_json 'd["quant_type"] == "'$type'" and 0 < d["rel_error"] < 0.2'
+done
+
+run quantize --explain nf4 --draws 65536
+expect_rc 0
+expect_no_err
+for word in '0\.9677083' '15 levels' 'entropy' 'fp4' 'int4' '[Ll]loyd'; do expect_out "$word"; done
+cp "$tmp/out" "$tmp/explained"
+run quantize --explain nf4 --draws 65536 --seed 0
+cmp -s "$tmp/explained" "$tmp/out" || fail 'the same seed explains differently'
+for type in nf4 fp4 int4; do
+    run quantize --explain $type --draws 65536 --json
+    expect_rc 0
+    expect_json 'isinstance(d, dict) and len(d) > 0'
+done
+
+run quantize -m "$quant/tiny_base"
+refused 2 '--output_dir'
+run quantize
+refused 2 '--tensor'
+run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --quant_type nf5
+refused 2 'nf4.*nf5'
+run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --quant_type nf2
+refused 2 'nf2.*not available in this version'
+run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --bits 2
+refused 2 'not available in this version'
+run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --bits 16
+refused 2 '--bits is 16'
+run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --bits 8 --quant_type nf4
+refused 2 'contradicts'
+run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --blocksize 100
+refused 2 'blocksize'
+run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --format bnb --quant_type int4
+refused 2 '--format bnb cannot hold int4'
+run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --format gguf
+refused 2 "not 'gguf'"
+run quantize -m "$tmp/none" --output_dir "$tmp/x"
+refused 2 "$tmp/none"
+run quantize --tensor "$quant/q4_plain.safetensors" --name absent --output "$tmp/y"
+refused 2 "no tensor 'absent'"
+run quantize --tensor "$quant/tiny_expected.safetensors" --name input_ids --output "$tmp/y"
+refused 2 'I64'
+head -c 3000 "$quant/tiny_base/model.safetensors" >"$tmp/cut.safetensors"
+run quantize --tensor "$tmp/cut.safetensors" --name lm_head.weight --output "$tmp/y"
+refused 7 'cut.safetensors'
+run quantize --explain nf9
+refused 2 'nf9'
+for path in "$tmp/x" "$tmp/y"; do
+    last=$path
+    [ ! -e "$path" ] || fail 'something was written by a refused command'
+done
+finish

@@ -1,0 +1,114 @@
+/*
+ * test_batch.c - packing: shifted targets, keys, bounds of sequences, refusals.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/hostmem.h"
+#include "core/data/batch.h"
+
+static int32_t ids_a[] = {10, 11, 12, 13}, labels_a[] = {-100, -100, 12, 13};
+static int32_t ids_b[] = {20, 21}, labels_b[] = {20, 21};
+static int32_t ids_c[] = {30, 31, 32}, labels_c[] = {-100, 31, -100};
+static ql_example items[] = {
+    {ids_a, labels_a, 4, 2, 1}, {ids_b, labels_b, 2, 1, 2}, {ids_c, labels_c, 3, 1, 9}};
+static const ql_dataset DATA = {.items = items, .n = 3};
+
+static void check(const int32_t *got, const int32_t *want, int32_t n) {
+    for (int32_t i = 0; i < n; i++) assert_int_equal(got[i], want[i]);
+}
+
+static void sequences_are_packed_with_shifted_targets(void **state) {
+    (void)state;
+    const int64_t index[] = {2, 0, 1};
+    const int32_t ids[] = {30, 31, 32, 10, 11, 12, 13, 20, 21}, pos[] = {0, 1, 2, 0, 1, 2, 3, 0, 1};
+    const int32_t key[] = {9, 0, 9, 1, 9, 2, 1, 0, 1, 1, 1, 2, 1, 3, 2, 0, 2, 1};
+    const int32_t start[] = {0, 3, 7, 9}, rows[] = {0, 4, 5, 7}, targets[] = {31, 12, 13, 21};
+    ql_batch b;
+    assert_int_equal(ql_batch_create(9, 3, &b), QL_OK);
+    assert_int_equal(ql_batch_fill(&b, &DATA, index, 3), QL_OK);
+    assert_int_equal(b.tokens, 9);
+    assert_int_equal(b.seqs, 3);
+    assert_int_equal(b.longest, 4);
+    assert_int_equal(b.labelled, 4);
+    check(b.ids, ids, 9);
+    check(b.pos, pos, 9);
+    check(b.key, key, 18);
+    check(b.start, start, 4);
+    check(b.label_row, rows, 4);
+    check(b.label_target, targets, 4);
+
+    const int64_t again[] = {1};
+    assert_int_equal(ql_batch_fill(&b, &DATA, again, 1), QL_OK);
+    assert_int_equal(b.tokens, 2);
+    assert_int_equal(b.seqs, 1);
+    assert_int_equal(b.longest, 2);
+    assert_int_equal(b.labelled, 1);
+    assert_int_equal(b.start[1], 2);
+    ql_batch_free(&b);
+}
+
+static void what_does_not_fit_leaves_the_batch_as_it_was(void **state) {
+    (void)state;
+    const int64_t index[] = {0, 1, 2}, outside[] = {3}, negative[] = {-1};
+    const int32_t ids[5] = {1, 2, 3, 4, 5}, starts[] = {0, 0, 0, 0}, bad[] = {0, -1};
+    ql_batch b;
+    assert_int_equal(ql_batch_create(6, 2, &b), QL_OK);
+    assert_int_equal(ql_batch_fill(&b, &DATA, index, 2), QL_OK);
+    assert_int_equal(ql_batch_fill(&b, &DATA, index, 3), QL_ERR_INVALID);
+    assert_non_null(
+        strstr(ql_last_error(), "3 sequences of 9 tokens, room is for 2 sequences and 6"));
+    assert_int_equal(ql_batch_fill(&b, &DATA, index, 0), QL_ERR_INVALID);
+    assert_int_equal(ql_batch_fill(&b, &DATA, outside, 1), QL_ERR_INVALID);
+    assert_int_equal(ql_batch_fill(&b, &DATA, negative, 1), QL_ERR_INVALID);
+    assert_int_equal(ql_batch_fill_flat(&b, ids, NULL, NULL, 7), QL_ERR_INVALID);
+    assert_int_equal(ql_batch_fill_flat(&b, ids, NULL, NULL, 0), QL_ERR_INVALID);
+    assert_int_equal(ql_batch_fill_flat(&b, ids, NULL, starts, 4), QL_ERR_INVALID);
+    assert_int_equal(ql_batch_fill_flat(&b, ids, NULL, bad, 2), QL_ERR_INVALID);
+    assert_int_equal(b.tokens, 6);
+    assert_int_equal(b.ids[5], 21);
+    ql_batch_free(&b);
+    ql_batch_free(&b);
+    assert_int_equal(ql_batch_create(0, 1, &b), QL_ERR_INVALID);
+    assert_int_equal(ql_batch_create(1, 0, &b), QL_ERR_INVALID);
+    ql_hostmem_fail_after(1);
+    assert_int_equal(ql_batch_create(1, 1, &b), QL_ERR_NOMEM_HOST);
+    ql_hostmem_fail_after(0);
+}
+
+static void a_flat_run_is_cut_where_positions_begin_again(void **state) {
+    (void)state;
+    const int32_t ids[] = {1, 2, 3, 4, 5}, labels[] = {1, 2, 3, 4, -100}, pos[] = {7, 8, 0, 1, 2};
+    const int32_t start[] = {0, 2, 5}, rows[] = {0, 2}, targets[] = {2, 4};
+    const int32_t key[] = {1, 7, 1, 8, 2, 0, 2, 1, 2, 2};
+    ql_batch b;
+    assert_int_equal(ql_batch_create(8, 2, &b), QL_OK);
+    assert_int_equal(ql_batch_fill_flat(&b, ids, labels, pos, 5), QL_OK);
+    assert_int_equal(b.seqs, 2);
+    assert_int_equal(b.longest, 3);
+    assert_int_equal(b.labelled, 2);
+    check(b.pos, pos, 5);
+    check(b.key, key, 10);
+    check(b.start, start, 3);
+    check(b.label_row, rows, 2);
+    check(b.label_target, targets, 2);
+    assert_int_equal(ql_batch_fill_flat(&b, ids, NULL, NULL, 5), QL_OK);
+    assert_int_equal(b.seqs, 1);
+    assert_int_equal(b.labelled, 0);
+    assert_int_equal(b.pos[4], 4);
+    ql_batch_free(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sequences_are_packed_with_shifted_targets),
+        cmocka_unit_test(what_does_not_fit_leaves_the_batch_as_it_was),
+        cmocka_unit_test(a_flat_run_is_cut_where_positions_begin_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
