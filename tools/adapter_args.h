@@ -1,0 +1,75 @@
+/* adapter_args.h - flags that say which linear layers carry adapters, and how they begin. */
+#ifndef QLORA_TOOLS_ADAPTER_ARGS_H
+#define QLORA_TOOLS_ADAPTER_ARGS_H
+
+#include "core/model/model.h"
+#include "tools/cli.h"
+
+typedef struct ql_adapter_args {
+    const char *from; /* folder of an adapter to continue; NULL = a new one */
+    const char *targets, *init, *dora;
+    int64_t r;
+    double alpha, dropout;
+    bool rslora;
+} ql_adapter_args;
+
+/* The row of an existing adapter, for the `const char *` member f of the option struct T. */
+#define QL_ADAPTER_FOLDER_ARG(T, f, help_text)                                                     \
+    {                                                                                              \
+        .name = "adapter_name_or_path", .also = "--adapter", .kind = QL_ARG_TEXT,                  \
+        .at = offsetof(T, f), .value = "A", .help = help_text                                      \
+    }
+
+/* Rows of a flag table for the member `f` (a ql_adapter_args). */
+#define QL_ADAPTER_ARGS(T, f)                                                                      \
+    QL_ADAPTER_FOLDER_ARG(T, f.from, "continue from this adapter folder"),                         \
+        {.name = "lora_r",                                                                         \
+         .also = "-r",                                                                             \
+         .kind = QL_ARG_INT,                                                                       \
+         .at = offsetof(T, f.r),                                                                   \
+         .fallback = "64",                                                                         \
+         .lo = 1,                                                                                  \
+         .hi = 65536,                                                                              \
+         .help = "rank"},                                                                          \
+        {.name = "lora_alpha",                                                                     \
+         .kind = QL_ARG_REAL,                                                                      \
+         .at = offsetof(T, f.alpha),                                                               \
+         .fallback = "16",                                                                         \
+         .help = "scaling is alpha / r"},                                                          \
+        {.name = "lora_dropout",                                                                   \
+         .kind = QL_ARG_REAL,                                                                      \
+         .at = offsetof(T, f.dropout),                                                             \
+         .fallback = "0.0",                                                                        \
+         .help = "dropout on the adapter's input"},                                                \
+        {.name = "lora_target_modules",                                                            \
+         .also = "--targets",                                                                      \
+         .kind = QL_ARG_TEXT,                                                                      \
+         .at = offsetof(T, f.targets),                                                             \
+         .fallback = "all-linear",                                                                 \
+         .value = "LIST",                                                                          \
+         .help = "q_proj,v_proj (or q,v), all-linear, or a pattern"},                              \
+        {.name = "use_rslora",                                                                     \
+         .kind = QL_ARG_BOOL,                                                                      \
+         .at = offsetof(T, f.rslora),                                                              \
+         .fallback = "false",                                                                      \
+         .value = "B",                                                                             \
+         .help = "scaling is alpha / sqrt(r)"},                                                    \
+        {.name = "use_dora",                                                                       \
+         .kind = QL_ARG_CHOICE,                                                                    \
+         .flags = QL_ARG_ADVANCED,                                                                 \
+         .at = offsetof(T, f.dora),                                                                \
+         .fallback = "false",                                                                      \
+         .choices = "false|true",                                                                  \
+         .help = "magnitude and direction apart"},                                                 \
+    {                                                                                              \
+        .name = "init_lora_weights", .kind = QL_ARG_CHOICE, .at = offsetof(T, f.init),             \
+        .fallback = "true", .choices = "true gaussian|loftq pissa olora eva corda",                \
+        .help = "how A begins; B is zero"                                                          \
+    }
+
+/* The settings of a new adapter, or those of the folder `from`: a flag that contradicts the folder
+ * is QL_ERR_INVALID. Free with ql_lora_config_free. */
+QL_NODISCARD ql_status ql_adapter_args_config(const ql_cli *cli, const ql_adapter_args *a,
+                                              ql_lora_config *out);
+
+#endif /* QLORA_TOOLS_ADAPTER_ARGS_H */

@@ -1,0 +1,181 @@
+/*
+ * cmd_merge.c - `qlora merge`: a model with its adapter added in, as a Hugging Face folder.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/hostmem.h"
+#include "core/model/merge.h"
+#include "tools/adapter_args.h"
+#include "tools/engine.h"
+#include "tools/open_model.h"
+#include "tools/signals.h"
+
+typedef struct options {
+    ql_model_args model;
+    const char *adapter, *output_dir, *to;
+} options;
+
+/* -------------------------------------------------------------------- changes */
+
+/* Largest |s B A| over one weight. */
+static ql_status largest_change(ql_model *m, const ql_linear *l, double *out) {
+    float *a = ql_host_calloc((size_t)(l->r * l->k), sizeof *a);
+    float *b = ql_host_calloc((size_t)(l->n * l->r), sizeof *b);
+    float *row = ql_host_calloc((size_t)l->k, sizeof *row);
+    ql_status s = a && b && row ? QL_OK : QL_NOMEM("an adapter");
+    if (s == QL_OK) s = ql_param_read(m, l->adapter_a, a);
+    if (s == QL_OK) s = ql_param_read(m, l->adapter_b, b);
+    float largest = 0;
+    for (int64_t i = 0; s == QL_OK && i < l->n; i++) {
+        memset(row, 0, (size_t)l->k * sizeof *row);
+        for (int32_t r = 0; r < l->r; r++) {
+            float c = l->scaling * b[i * l->r + r];
+            for (int64_t j = 0; j < l->k; j++) row[j] += c * a[r * l->k + j];
+        }
+        for (int64_t j = 0; j < l->k; j++)
+            if (fabsf(row[j]) > largest) largest = fabsf(row[j]);
+    }
+    ql_host_free(a);
+    ql_host_free(b);
+    ql_host_free(row);
+    *out = (double)largest;
+    return s;
+}
+
+/* [{"name", "max_change"}] of every adapted weight. */
+static ql_status list_changes(ql_model *m, ql_out *out, json_t *list, double *largest) {
+    const ql_linear *l;
+    for (int64_t i = 0; (l = ql_model_linear(m, i)); i++) {
+        double change = 0;
+        char name[256];
+        if (l->adapter_a < 0) continue;
+        QL_TRY(largest_change(m, l, &change));
+        if (change > *largest) *largest = change;
+        snprintf(name, sizeof name, "%s.weight", l->module);
+        json_array_append_new(list, json_pack("{s:s, s:f}", "name", name, "max_change", change));
+        ql_progress(out, false, "merge  measuring %s", name);
+    }
+    return QL_OK;
+}
+
+/* ------------------------------------------------------------------- command */
+
+static bool show_progress(void *user, int64_t done, int64_t total, const char *name) {
+    ql_progress(user, false, "merge  %lld/%lld  %s", (long long)done, (long long)total, name);
+    return !ql_signals_stop();
+}
+
+/* The dtype that is written: --to, or what the model's configuration says. */
+static ql_st_dtype output_dtype(const options *o, const ql_model *m) {
+    const json_t *c = ql_source_config(m->source);
+    const char *name = o->to;
+    if (strcmp(name, "auto") == 0) {
+        name = json_string_value(json_object_get(c, "dtype"));
+        if (!name) name = json_string_value(json_object_get(c, "torch_dtype"));
+        if (!name) name = "bf16";
+    }
+    if (strcmp(name, "f32") == 0 || strcmp(name, "float32") == 0) return QL_ST_F32;
+    return strcmp(name, "f16") == 0 || strcmp(name, "float16") == 0 ? QL_ST_F16 : QL_ST_BF16;
+}
+
+static ql_exit report(ql_cli *cli, const options *o, json_t *changes, double largest,
+                      ql_st_dtype dtype) {
+    size_t i;
+    json_t *c;
+    json_array_foreach(changes, i, c) {
+        ql_print(&cli->out, "%-48s largest change %.6g\n",
+                 json_string_value(json_object_get(c, "name")),
+                 json_real_value(json_object_get(c, "max_change")));
+    }
+    ql_print(&cli->out, "%zu weights changed, by at most %.6g · %s -> %s\n",
+             json_array_size(changes), largest, ql_st_dtype_name(dtype), o->output_dir);
+    return ql_print_json(&cli->out,
+                         json_pack("{s:s, s:s, s:f, s:O}", "output_dir", o->output_dir, "dtype",
+                                   ql_st_dtype_name(dtype), "max_change", largest, "tensors",
+                                   changes));
+}
+
+static ql_exit merge_on(ql_cli *cli, const options *o, ql_model *m, ql_device *dev,
+                        ql_queue *queue) {
+    const ql_merge_opts opts = {
+        .dtype = output_dtype(o, m), .progress = show_progress, .user = &cli->out};
+    ql_status s = ql_model_place(m, dev, queue);
+    if (s == QL_OK) s = ql_load_adapter(m, o->adapter);
+    if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
+    double largest = 0;
+    json_t *changes = json_array();
+    s = list_changes(m, &cli->out, changes, &largest);
+    if (s == QL_OK) s = ql_merge(m, &opts, o->output_dir);
+    ql_progress_end(&cli->out);
+    ql_exit code = s == QL_ERR_CANCELLED ? ql_signals_exit()
+                   : s == QL_OK          ? report(cli, o, changes, largest, opts.dtype)
+                                         : ql_fail(&cli->out, QL_STAGE_RUN, s);
+    json_decref(changes);
+    return code;
+}
+
+static ql_exit run_on(ql_cli *cli, const options *o, ql_device *dev) {
+    ql_model *m;
+    ql_queue *queue;
+    ql_status s = ql_open_model(cli, &o->model, o->adapter, &m);
+    if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
+    s = dev->backend->queue_create(dev, &queue);
+    ql_exit code = s == QL_OK ? merge_on(cli, o, m, dev, queue)
+                              : ql_fail(&cli->out, QL_STAGE_DEVICE, s);
+    if (s == QL_OK) {
+        m->queue = NULL;
+        dev->backend->queue_destroy(queue);
+    }
+    ql_model_close(m);
+    return code;
+}
+
+static ql_exit run(ql_cli *cli, void *opts) {
+    const options *o = opts;
+    ql_device *dev;
+    ql_status s = ql_engine_open(cli, 0, &dev);
+    if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_DEVICE, s);
+    ql_signals_watch();
+    ql_exit code = run_on(cli, o, dev);
+    ql_engine_close(dev);
+    return code;
+}
+
+#define OF(field) offsetof(options, field)
+static const ql_arg args[] = {
+    QL_MODEL_ARGS(options, model, "16", "16 = as the files hold it; 4, 8: rounded like a base"),
+    {.name = "adapter_name_or_path",
+     .also = "--adapter",
+     .kind = QL_ARG_TEXT,
+     .flags = QL_ARG_REQUIRED,
+     .at = OF(adapter),
+     .value = "A",
+     .help = "adapter folder"},
+    {.name = "output_dir",
+     .also = "-o",
+     .kind = QL_ARG_TEXT,
+     .flags = QL_ARG_REQUIRED,
+     .at = OF(output_dir),
+     .value = "OUT",
+     .help = "folder that is written"},
+    {.name = "to",
+     .kind = QL_ARG_CHOICE,
+     .at = OF(to),
+     .fallback = "auto",
+     .choices = "auto bf16 f16 f32|nf4 fp4 int8",
+     .help = "type of the written weights; auto: what config.json says"},
+};
+
+const ql_command ql_cmd_merge = {
+    .name = "merge",
+    .summary = "Add an adapter into its model and write the result.",
+    .usage = "-m D --adapter A --output_dir OUT [--to bf16]",
+    .about = "W as it stands in D (quantized weights are decoded) plus s B A, rounded once.\n",
+    .examples = "  qlora merge -m ./llama-7b --adapter runs/a/adapter --output_dir ./merged\n",
+    .args = args,
+    .n_args = sizeof args / sizeof *args,
+    .opts_bytes = sizeof(options),
+    .run = run,
+};

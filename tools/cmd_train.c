@@ -1,0 +1,371 @@
+/*
+ * cmd_train.c - `qlora train`: fine-tunes a quantized model with adapters (or all weights), saving
+ * on the way and continuing where an earlier run stopped.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "core/base/hostmem.h"
+#include "core/model/merge.h"
+#include "tools/data_report.h"
+#include "tools/engine.h"
+#include "tools/plan_report.h"
+#include "tools/run_dir.h"
+#include "tools/signals.h"
+#include "tools/watch.h"
+
+#define MAX_SKIPPED 3 /* steps in a row with non-finite gradients: diverged */
+
+typedef struct options {
+    ql_job_args job;
+    const char *output_dir, *resume, *save_dtype, *dump_tape;
+    int64_t logging_steps, save_steps, save_total_limit, eval_steps;
+    bool dry_run;
+} options;
+
+typedef struct session {
+    ql_cli *cli;
+    const options *o;
+    ql_job job;
+    ql_run run;
+    ql_trainer *trainer;
+    ql_watch watch;
+    ql_step_metrics last;
+    char resumed[QL_PATH_MAX]; /* the checkpoint that was continued, "" = none */
+    int skipped;               /* steps in a row */
+    int64_t saved_at;          /* step of the newest checkpoint, -1 = none */
+    const char *result;        /* "adapter" or "model" */
+} session;
+
+/* -------------------------------------------------------------------- dry run */
+
+static ql_exit dump_tape(session *s) {
+    char *text;
+    ql_status st = ql_plan_tape(&s->job, &text);
+    if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_PLAN, st);
+    st = ql_file_replace(s->o->dump_tape, text, strlen(text));
+    ql_host_free(text);
+    return st == QL_OK ? QL_EXIT_OK : ql_fail(&s->cli->out, QL_STAGE_RUN, st);
+}
+
+static ql_exit finish_dry_run(session *s) {
+    json_t *doc;
+    ql_status st = ql_plan_json(&s->job, &doc);
+    if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_PLAN, st);
+    return ql_print_json(&s->cli->out, doc);
+}
+
+/* --------------------------------------------------------------------- begin */
+
+static ql_status start_run(session *s) {
+    json_t *plan, *data;
+    QL_TRY(ql_run_open(s->o->output_dir, &s->run));
+    QL_TRY(ql_run_write_config(&s->run, s->cli, s->o));
+    QL_TRY(ql_plan_json(&s->job, &plan));
+    ql_status st = ql_run_write_json(&s->run, "plan.json", plan);
+    json_decref(plan);
+    QL_TRY(st);
+    QL_TRY(ql_data_report_json(&s->job, &data));
+    st = ql_run_write_json(&s->run, "data.json", data);
+    json_decref(data);
+    return st;
+}
+
+/* The checkpoint that --resume names, into s->resumed. */
+static ql_exit named_checkpoint(session *s, const char *path) {
+    ql_out *out = &s->cli->out;
+    if (!ql_dir_exists(path) || strlen(path) >= sizeof s->resumed) {
+        ql_error(out, "--resume takes auto, never or a checkpoint folder, not '%s'", path);
+        return QL_EXIT_USAGE;
+    }
+    strcpy(s->resumed, path);
+    if (ql_checkpoint_check(path) == QL_OK) return QL_EXIT_OK;
+    ql_error(out, "%s", ql_last_error());
+    return QL_EXIT_DAMAGED;
+}
+
+/* Which checkpoint to continue from, into s->resumed ("" = none). */
+static ql_exit choose_checkpoint(session *s) {
+    const char *how = s->o->resume;
+    if (strcmp(how, "never") == 0) return QL_EXIT_OK;
+    if (strcmp(how, "auto") != 0) return named_checkpoint(s, how);
+    ql_status st = ql_run_newest(&s->run, &s->cli->out, s->resumed);
+    return st == QL_OK ? QL_EXIT_OK : ql_fail(&s->cli->out, QL_STAGE_MODEL, st);
+}
+
+/* A finished run without checkpoints: there is nothing to continue. */
+static bool already_complete(const session *s) {
+    return strcmp(s->o->resume, "auto") == 0 && !s->resumed[0] && ql_run_is_complete(&s->run);
+}
+
+static ql_status create_trainer(session *s) {
+    QL_TRY(ql_trainer_create(s->job.model, &s->job.opts, s->job.dev, &s->job.data.train,
+                             &s->trainer));
+    ql_progress_end(&s->cli->out);
+    const char *from = s->o->job.adapter.from;
+    if (from && !s->resumed[0]) QL_TRY(ql_adapter_load(s->job.model, from));
+    if (s->resumed[0]) QL_TRY(ql_trainer_resume(s->trainer, s->resumed));
+    return QL_OK;
+}
+
+/* A new run in a folder with an old one forgets it only now that this one is ready. */
+static ql_status open_log(session *s) {
+    if (!s->resumed[0]) QL_TRY(ql_run_start_anew(&s->run));
+    return ql_run_log_open(&s->run, ql_trainer_done(s->trainer));
+}
+
+/* ---------------------------------------------------------------------- steps */
+
+static bool is_multiple(int64_t step, int64_t every) {
+    return every > 0 && step % every == 0;
+}
+
+static ql_status evaluate(session *s) {
+    ql_eval_metrics e;
+    QL_TRY(ql_trainer_eval(s->trainer, &s->job.data.eval, &e));
+    s->watch.has_eval = e.targets > 0;
+    s->watch.eval_loss = e.targets > 0 ? e.nll / (double)e.targets : 0;
+    return QL_OK;
+}
+
+static json_t *real_or_null(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static ql_status log_step(session *s, const ql_step_metrics *m, bool with_eval) {
+    json_t *line = json_object();
+    json_object_set_new(line, "step", json_integer(m->step));
+    json_object_set_new(line, "epoch", json_real(m->epoch));
+    json_object_set_new(line, "loss", real_or_null(m->loss));
+    if (with_eval) json_object_set_new(line, "eval_loss", real_or_null(s->watch.eval_loss));
+    json_object_set_new(line, "grad_norm", real_or_null(m->grad_norm));
+    json_object_set_new(line, "lr", json_real(m->lr));
+    json_object_set_new(line, "tokens", json_integer(m->tokens));
+    json_object_set_new(line, "supervised", json_integer(m->supervised));
+    json_object_set_new(line, "tok_s", json_real(s->watch.tok_s));
+    json_object_set_new(line, "mem_bytes",
+                        json_integer((json_int_t)ql_engine_peak(s->job.dev)));
+    json_object_set_new(line, "paged_bytes", json_integer(0));
+    json_object_set_new(line, "eta_s", json_real(s->watch.eta_s));
+    if (m->skipped) json_object_set_new(line, "skipped", json_true());
+    return ql_run_log(&s->run, line);
+}
+
+static ql_status save_checkpoint(session *s) {
+    char path[QL_PATH_MAX];
+    int64_t step = ql_trainer_done(s->trainer);
+    QL_TRY(ql_run_checkpoint(&s->run, step, path));
+    QL_TRY(ql_trainer_save(s->trainer, path));
+    s->saved_at = step;
+    ql_note(&s->cli->out, "saved %s", path);
+    return ql_run_prune(&s->run, s->o->save_total_limit);
+}
+
+/* One step with all that follows it. */
+static ql_status one_step(session *s) {
+    const options *o = s->o;
+    ql_step_metrics m;
+    QL_TRY(ql_trainer_step(s->trainer, &m));
+    ql_watch_step(&s->watch, &m);
+    s->last = m;
+    s->skipped = m.skipped || !isfinite(m.loss) ? s->skipped + 1 : 0;
+    bool last = m.step == ql_trainer_total(s->trainer);
+    bool eval = s->job.data.has_eval && (is_multiple(m.step, o->eval_steps) || last);
+    if (eval) QL_TRY(evaluate(s));
+    bool logged = m.step == 1 || is_multiple(m.step, o->logging_steps) || last || eval;
+    if (logged) QL_TRY(log_step(s, &m, eval));
+    ql_watch_show(&s->watch, &m, logged, ql_engine_peak(s->job.dev));
+    if (s->skipped >= MAX_SKIPPED) {
+        return QL_FAIL(QL_ERR_NUMERIC,
+                       "the gradients of %d steps in a row are not finite (up to step %lld): lower "
+                       "--learning_rate; the last checkpoint is from step %lld",
+                       s->skipped, (long long)m.step,
+                       (long long)(s->saved_at > 0 ? s->saved_at : 0));
+    }
+    return is_multiple(m.step, o->save_steps) || (last && o->save_steps > 0) ? save_checkpoint(s)
+                                                                              : QL_OK;
+}
+
+static ql_exit stop_early(session *s) {
+    int64_t step = ql_trainer_done(s->trainer);
+    if (step > 0 && s->saved_at != step) {
+        ql_status st = save_checkpoint(s);
+        if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
+    }
+    ql_note(&s->cli->out, "stopped after step %lld; the same command continues", (long long)step);
+    return ql_signals_exit();
+}
+
+static ql_exit run_steps(session *s) {
+    while (ql_trainer_done(s->trainer) < ql_trainer_total(s->trainer)) {
+        if (ql_signals_stop()) return stop_early(s);
+        ql_status st = one_step(s);
+        if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
+    }
+    ql_progress_end(&s->cli->out);
+    return QL_EXIT_OK;
+}
+
+/* ------------------------------------------------------------------------ end */
+
+static ql_status save_result(session *s) {
+    char path[QL_PATH_MAX];
+    QL_TRY(ql_run_path(&s->run, s->result, path));
+    if (!s->job.model->opts.full) {
+        QL_TRY(ql_adapter_save(s->job.model, path));
+    } else {
+        const char *name = s->o->save_dtype;
+        ql_merge_opts m = {.dtype = strcmp(name, "f32") == 0   ? QL_ST_F32
+                                    : strcmp(name, "f16") == 0 ? QL_ST_F16
+                                                               : QL_ST_BF16};
+        QL_TRY(ql_merge(s->job.model, &m, path));
+    }
+    return ql_run_set_complete(&s->run, ql_trainer_done(s->trainer));
+}
+
+static ql_exit report(session *s) {
+    char path[QL_PATH_MAX];
+    ql_status st = ql_run_path(&s->run, s->result, path);
+    if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
+    double seconds = ql_now_s() - s->watch.start_s;
+    ql_print(&s->cli->out, "done  %lld steps in %s · %s %s\n",
+             (long long)ql_trainer_done(s->trainer), ql_text_seconds(seconds).s, s->result, path);
+    json_t *doc = json_pack("{s:s, s:s, s:I, s:I, s:f, s:I, s:I}", "output_dir", s->run.dir,
+                            s->result, path, "steps", (json_int_t)ql_trainer_done(s->trainer),
+                            "tokens", (json_int_t)s->watch.tokens, "seconds", seconds,
+                            "peak_bytes", (json_int_t)s->job.plan.peak_bytes, "mem_bytes",
+                            (json_int_t)ql_engine_peak(s->job.dev));
+    if (doc && s->last.step) json_object_set_new(doc, "loss", real_or_null(s->last.loss));
+    if (doc && s->watch.has_eval)
+        json_object_set_new(doc, "eval_loss", real_or_null(s->watch.eval_loss));
+    if (doc && s->resumed[0]) json_object_set_new(doc, "resumed_from", json_string(s->resumed));
+    return ql_print_json(&s->cli->out, doc);
+}
+
+static ql_exit train(session *s) {
+    ql_signals_watch();
+    ql_status st = start_run(s);
+    if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
+    ql_exit code = choose_checkpoint(s);
+    if (code != QL_EXIT_OK) return code;
+    if (already_complete(s)) {
+        ql_print(&s->cli->out, "%s is complete; --resume never starts anew\n", s->run.dir);
+        return ql_print_json(&s->cli->out, json_pack("{s:s, s:b}", "output_dir", s->run.dir,
+                                                     "already_complete", 1));
+    }
+    st = create_trainer(s);
+    if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_MODEL, st);
+    st = open_log(s);
+    if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
+    if (s->resumed[0]) {
+        s->saved_at = ql_trainer_done(s->trainer);
+        ql_note(&s->cli->out, "continuing after step %lld from %s", (long long)s->saved_at,
+                s->resumed);
+    }
+    ql_watch_start(&s->watch, &s->cli->out, ql_trainer_done(s->trainer),
+                   ql_trainer_total(s->trainer));
+    code = run_steps(s);
+    if (code != QL_EXIT_OK) return code;
+    st = save_result(s);
+    if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
+    return report(s);
+}
+
+static ql_exit run_session(session *s) {
+    ql_exit code = ql_job_open(s->cli, &s->o->job, false, &s->job);
+    if (code != QL_EXIT_OK) return code;
+    ql_plan_print(s->cli, &s->job);
+    ql_data_report_print(s->cli, &s->job);
+    if (s->o->dump_tape) code = dump_tape(s);
+    if (code != QL_EXIT_OK) return code;
+    if (s->job.plan.peak_bytes > s->job.budget) return ql_plan_refuse(s->cli, &s->job);
+    return s->o->dry_run ? finish_dry_run(s) : train(s);
+}
+
+static ql_exit run(ql_cli *cli, void *opts) {
+    const options *o = opts;
+    session s = {.cli = cli, .o = o, .saved_at = -1};
+    s.result = o->job.train.full ? "model" : "adapter";
+    ql_exit code = run_session(&s);
+    ql_trainer_free(s.trainer);
+    ql_run_close(&s.run);
+    ql_job_close(&s.job);
+    return code;
+}
+
+#define OF(field) offsetof(options, field)
+static const ql_arg args[] = {
+    QL_JOB_ARGS(options, job, QL_ARG_REQUIRED),
+    {.name = "output_dir",
+     .also = "-o",
+     .kind = QL_ARG_TEXT,
+     .at = OF(output_dir),
+     .value = "DIR",
+     .help = "folder of the run  [runs/<time>]"},
+    {.name = "resume",
+     .kind = QL_ARG_TEXT,
+     .at = OF(resume),
+     .fallback = "auto",
+     .value = "HOW",
+     .help = "auto (newest whole checkpoint), never, or a checkpoint folder"},
+    {.name = "logging_steps",
+     .kind = QL_ARG_INT,
+     .at = OF(logging_steps),
+     .fallback = "10",
+     .lo = 1,
+     .hi = 1e15,
+     .help = "steps between lines of train.jsonl"},
+    {.name = "save_steps",
+     .kind = QL_ARG_INT,
+     .at = OF(save_steps),
+     .fallback = "250",
+     .lo = 0,
+     .hi = 1e15,
+     .help = "steps between checkpoints, 0 = none"},
+    {.name = "save_total_limit",
+     .kind = QL_ARG_INT,
+     .at = OF(save_total_limit),
+     .fallback = "3",
+     .lo = 0,
+     .hi = 1e6,
+     .help = "newest checkpoints that are kept, 0 = all"},
+    {.name = "eval_steps",
+     .kind = QL_ARG_INT,
+     .at = OF(eval_steps),
+     .fallback = "0",
+     .lo = 0,
+     .hi = 1e15,
+     .help = "steps between evaluations, 0 = at the end only"},
+    {.name = "save_dtype",
+     .kind = QL_ARG_CHOICE,
+     .flags = QL_ARG_ADVANCED,
+     .at = OF(save_dtype),
+     .fallback = "f32",
+     .choices = "f32 bf16 f16",
+     .help = "type of the weights that --full writes"},
+    {.name = "dry_run",
+     .kind = QL_ARG_BOOL,
+     .at = OF(dry_run),
+     .help = "print the plan and stop"},
+    {.name = "dump_tape",
+     .kind = QL_ARG_TEXT,
+     .flags = QL_ARG_ADVANCED,
+     .at = OF(dump_tape),
+     .value = "FILE",
+     .help = "write the recorded training step as a listing"},
+};
+_Static_assert(sizeof args / sizeof *args <= QL_CLI_MAX_ARGS, "too many flags");
+
+const ql_command ql_cmd_train = {
+    .name = "train",
+    .summary = "Fine-tune a quantized model with low-rank adapters.",
+    .usage = "-m D --dataset FILE [--output_dir RUN] [--flag value]...",
+    .about = "`qlora train --help all` lists every flag. Ctrl-C finishes the step, saves and "
+             "stops; the same\ncommand continues.\n",
+    .examples = "  qlora train -m ./llama-7b --dataset data.jsonl --output_dir runs/a\n"
+                "  qlora train -m ./llama-7b --dataset data.jsonl --mem 8G --dry_run\n",
+    .args = args,
+    .n_args = sizeof args / sizeof *args,
+    .opts_bytes = sizeof(options),
+    .run = run,
+};

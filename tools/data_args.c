@@ -1,0 +1,189 @@
+/* data_args.c - see data_args.h. */
+#include "tools/data_args.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/hostmem.h"
+#include "core/base/rng.h"
+
+#define TEXT_ROW_TOKENS 1024 /* rows of a .txt file when --max_seq_len is not given */
+
+/* ----------------------------------------------------- tokenizer and template */
+
+ql_status ql_choose_template(const char *name, const ql_tokenizer *tok, ql_out *out,
+                             const ql_template **chat) {
+    *chat = NULL;
+    if (name && (strcmp(name, "none") == 0 || strcmp(name, "plain") == 0)) return QL_OK;
+    if (name) {
+        *chat = ql_template_find(name);
+        if (*chat) return QL_OK;
+        return QL_FAIL(QL_ERR_INVALID, "--chat_template takes one of %s, none; not '%s'",
+                       ql_template_names(), name);
+    }
+    const char *own = tok ? ql_tokenizer_chat_template(tok) : NULL;
+    if (!own) return QL_OK;
+    *chat = ql_template_recognise(own);
+    if (!*chat) ql_note(out, "warning: %s; going on without a template", ql_last_error());
+    return QL_OK;
+}
+
+static void add_stop(ql_data *d, int32_t id) {
+    if (id >= 0 && d->n_stop < (int32_t)(sizeof d->stop / sizeof *d->stop))
+        d->stop[d->n_stop++] = id;
+}
+
+ql_status ql_data_open(ql_cli *cli, const ql_data_args *a, const char *path, ql_data *out) {
+    ql_data d = {0};
+    if (strcmp(a->format, ql_data_format_name(QL_DATA_TOKENS)) == 0) {
+        *out = d;
+        return QL_OK;
+    }
+    QL_TRY(ql_tokenizer_open(path, &d.tok));
+    ql_status s = ql_choose_template(a->chat_template, d.tok, &cli->out, &d.chat);
+    if (s != QL_OK) {
+        ql_tokenizer_close(d.tok);
+        return s;
+    }
+    add_stop(&d, ql_tokenizer_eos(d.tok));
+    if (d.chat && *ql_template_stop(d.chat))
+        add_stop(&d, ql_tokenizer_id(d.tok, ql_template_stop(d.chat)));
+    *out = d;
+    return QL_OK;
+}
+
+/* --------------------------------------------------------------------- rows */
+
+static bool has_suffix(const char *s, const char *suffix) {
+    size_t n = strlen(s), k = strlen(suffix);
+    return n >= k && strcmp(s + n - k, suffix) == 0;
+}
+
+static ql_status load_file(const ql_data_args *a, const ql_data *d, const char *path,
+                           int64_t max_rows, int64_t vocab, int64_t positions, ql_dataset *out) {
+    ql_dataset_opts o = ql_dataset_opts_default();
+    if (!ql_data_format_find(a->format, &o.format)) {
+        return QL_FAIL(QL_ERR_INVALID, "--dataset_format '%s' is unknown", a->format);
+    }
+    bool text = o.format == QL_DATA_TEXT || (o.format == QL_DATA_AUTO && has_suffix(path, ".txt"));
+    o.chat = d->chat;
+    o.train_on_source = a->train_on_source;
+    o.max_len = (int32_t)a->max_seq_len;
+    if (text && !o.max_len)
+        o.max_len = (int32_t)(positions < TEXT_ROW_TOKENS ? positions : TEXT_ROW_TOKENS);
+    o.truncation = strcmp(a->truncation, "left") == 0    ? QL_TRUNCATE_LEFT
+                   : strcmp(a->truncation, "right") == 0 ? QL_TRUNCATE_RIGHT
+                                                         : QL_TRUNCATE_ERROR;
+    o.source_max_len = (int32_t)a->source_max_len;
+    o.target_max_len = (int32_t)a->target_max_len;
+    o.max_rows = max_rows;
+    o.vocab = (int32_t)vocab;
+    return ql_dataset_load(path, d->tok, &o, out);
+}
+
+/* -------------------------------------------------------------------- split */
+
+static void count(ql_dataset *d) {
+    d->tokens = d->supervised = 0;
+    d->longest = 0;
+    for (int64_t i = 0; i < d->n; i++) {
+        d->tokens += d->items[i].n;
+        d->supervised += d->items[i].supervised;
+        if (d->items[i].n > d->longest) d->longest = d->items[i].n;
+    }
+}
+
+/* --eval_dataset_size: a number of rows, or below 1 a part of them. */
+static ql_status split_size(const char *text, int64_t rows, int64_t *out) {
+    char *end;
+    double x = strtod(text, &end);
+    if (end == text || *end || !isfinite(x) || x < 0) {
+        return QL_FAIL(QL_ERR_INVALID,
+                       "--eval_dataset_size takes a number of rows or a part such as 0.01, not "
+                       "'%s'",
+                       text);
+    }
+    *out = x < 1 ? (int64_t)ceil(x * (double)rows) : (int64_t)x;
+    if (*out >= rows) {
+        return QL_FAIL(QL_ERR_INVALID,
+                       "--eval_dataset_size %s sets %lld rows aside, the data set has %lld", text,
+                       (long long)*out, (long long)rows);
+    }
+    return QL_OK;
+}
+
+/* Moves `n` rows drawn by `seed` from train to eval; both keep their order. */
+static ql_status split(ql_data *d, int64_t n, uint64_t seed) {
+    ql_dataset *t = &d->train;
+    ql_example *eval = ql_host_calloc((size_t)n, sizeof *eval);
+    bool *drawn = ql_host_calloc((size_t)t->n, sizeof *drawn);
+    if (!eval || !drawn) {
+        ql_host_free(eval);
+        ql_host_free(drawn);
+        return QL_NOMEM("the evaluation rows");
+    }
+    ql_stream stream = ql_stream_make(seed, QL_STREAM_SPLIT, 0);
+    for (int64_t taken = 0; taken < n;) {
+        uint64_t i = ql_stream_below(&stream, (uint64_t)t->n);
+        taken += !drawn[i];
+        drawn[i] = true;
+    }
+    int64_t kept = 0, moved = 0;
+    for (int64_t i = 0; i < t->n; i++) {
+        if (drawn[i])
+            eval[moved++] = t->items[i];
+        else
+            t->items[kept++] = t->items[i];
+    }
+    ql_host_free(drawn);
+    t->n = kept;
+    d->eval = (ql_dataset){.items = eval, .n = n, .format = t->format};
+    d->has_eval = true;
+    count(t);
+    count(&d->eval);
+    return QL_OK;
+}
+
+ql_status ql_data_load(const ql_data_args *a, int64_t vocab, int64_t positions, uint64_t seed,
+                       ql_data *data) {
+    if (a->eval_dataset && a->eval_size) {
+        return QL_FAIL(QL_ERR_INVALID, "give --eval_dataset or --eval_dataset_size, not both");
+    }
+    QL_TRY(load_file(a, data, a->dataset, a->max_rows, vocab, positions, &data->train));
+    if (a->eval_dataset) {
+        QL_TRY(load_file(a, data, a->eval_dataset, 0, vocab, positions, &data->eval));
+        data->has_eval = true;
+    }
+    if (!a->eval_size) return QL_OK;
+    int64_t n = 0;
+    QL_TRY(split_size(a->eval_size, data->train.n, &n));
+    return n ? split(data, n, seed) : QL_OK;
+}
+
+void ql_data_close(ql_data *d) {
+    ql_dataset_free(&d->train);
+    ql_dataset_free(&d->eval);
+    ql_tokenizer_close(d->tok);
+    *d = (ql_data){0};
+}
+
+int32_t ql_data_longest(const ql_data *d) {
+    return d->eval.longest > d->train.longest ? d->eval.longest : d->train.longest;
+}
+
+static bool ends_well(const ql_data *d, const ql_example *e) {
+    int32_t last = QL_IGNORE;
+    for (int32_t i = 0; i < e->n; i++)
+        if (e->labels[i] != QL_IGNORE) last = e->labels[i];
+    for (int32_t i = 0; i < d->n_stop; i++)
+        if (last == d->stop[i]) return true;
+    return false;
+}
+
+int64_t ql_data_without_eos(const ql_data *d) {
+    if (!d->tok) return -1;
+    int64_t n = 0;
+    for (int64_t i = 0; i < d->train.n; i++) n += !ends_well(d, &d->train.items[i]);
+    return n;
+}

@@ -1,0 +1,146 @@
+/*
+ * data_args.h - flags of data sets, the tokenizer and chat template that turn them into tokens, and
+ * the split into training and evaluation rows.
+ */
+#ifndef QLORA_TOOLS_DATA_ARGS_H
+#define QLORA_TOOLS_DATA_ARGS_H
+
+#include "core/data/dataset.h"
+#include "tools/cli.h"
+
+typedef struct ql_data_args {
+    const char *dataset, *eval_dataset, *eval_size;
+    const char *format, *chat_template, *truncation, *train_on, *group_by_length;
+    int64_t max_rows, max_seq_len, source_max_len, target_max_len;
+    bool train_on_source, packing, shuffle;
+} ql_data_args;
+
+/* The row of the chat template, for the `const char *` member f of the option struct T. */
+#define QL_TEMPLATE_ARG(T, f)                                                                      \
+    {                                                                                              \
+        .name = "chat_template", .kind = QL_ARG_TEXT, .at = offsetof(T, f), .value = "NAME",       \
+        .help = "chatml llama2 llama3 mistral zephyr vicuna alpaca ..., or none  [the model's]"    \
+    }
+
+/* Rows of the data format, for the member `f` (a ql_data_args). */
+#define QL_DATA_FORMAT_ARGS(T, f)                                                                  \
+    {.name = "dataset_format",                                                                     \
+     .kind = QL_ARG_CHOICE,                                                                        \
+     .at = offsetof(T, f.format),                                                                  \
+     .fallback = "auto",                                                                           \
+     .choices = "auto text completion input-output alpaca messages sharegpt tokens|oasst1 chip2 "  \
+                "self-instruct hh-rlhf dpo",                                                       \
+     .help = "format of the rows"},                                                                \
+        QL_TEMPLATE_ARG(T, f.chat_template),                                                       \
+        {.name = "max_seq_len",                                                                    \
+         .kind = QL_ARG_INT,                                                                       \
+         .at = offsetof(T, f.max_seq_len),                                                         \
+         .fallback = "0",                                                                          \
+         .lo = 0,                                                                                  \
+         .hi = 1 << 24,                                                                            \
+         .help = "tokens of a row, 0 = as long as the longest"},                                   \
+        {.name = "truncation",                                                                     \
+         .kind = QL_ARG_CHOICE,                                                                    \
+         .at = offsetof(T, f.truncation),                                                          \
+         .fallback = "error",                                                                      \
+         .choices = "error left right",                                                            \
+         .help = "what happens to longer rows"},                                                   \
+        {.name = "source_max_len",                                                                 \
+         .kind = QL_ARG_INT,                                                                       \
+         .flags = QL_ARG_ADVANCED,                                                                 \
+         .at = offsetof(T, f.source_max_len),                                                      \
+         .fallback = "0",                                                                          \
+         .lo = 0,                                                                                  \
+         .hi = 1 << 24,                                                                            \
+         .help = "cut prompts without a template to N tokens (qlora.py: 1024), 0 = never"},        \
+        {.name = "target_max_len",                                                                 \
+         .kind = QL_ARG_INT,                                                                       \
+         .flags = QL_ARG_ADVANCED,                                                                 \
+         .at = offsetof(T, f.target_max_len),                                                      \
+         .fallback = "0",                                                                          \
+         .lo = 0,                                                                                  \
+         .hi = 1 << 24,                                                                            \
+         .help = "cut answers without a template to N tokens (qlora.py: 256), 0 = never"},         \
+        {.name = "train_on_source",                                                                \
+         .kind = QL_ARG_BOOL,                                                                      \
+         .at = offsetof(T, f.train_on_source),                                                     \
+         .fallback = "false",                                                                      \
+         .value = "B",                                                                             \
+         .help = "loss on prompts too, not on answers only"},                                      \
+    {                                                                                              \
+        .name = "train_on", .kind = QL_ARG_CHOICE, .flags = QL_ARG_ADVANCED,                       \
+        .at = offsetof(T, f.train_on), .fallback = "assistant", .choices = "assistant|all last",   \
+        .help = "whose turns are learned"                                                          \
+    }
+
+/* Rows of training data. */
+#define QL_DATA_ARGS(T, f, dataset_flags)                                                          \
+    {.name = "dataset",                                                                            \
+     .kind = QL_ARG_TEXT,                                                                          \
+     .flags = dataset_flags,                                                                       \
+     .at = offsetof(T, f.dataset),                                                                 \
+     .value = "FILE",                                                                              \
+     .help = ".jsonl .json .txt"},                                                                 \
+        QL_DATA_FORMAT_ARGS(T, f),                                                                 \
+        {.name = "eval_dataset",                                                                   \
+         .kind = QL_ARG_TEXT,                                                                      \
+         .at = offsetof(T, f.eval_dataset),                                                        \
+         .value = "FILE",                                                                          \
+         .help = "rows to evaluate on"},                                                           \
+        {.name = "eval_dataset_size",                                                              \
+         .kind = QL_ARG_TEXT,                                                                      \
+         .at = offsetof(T, f.eval_size),                                                           \
+         .value = "N",                                                                             \
+         .help = "rows of --dataset set aside to evaluate on: 1024, or a part such as 0.01"},      \
+        {.name = "max_train_samples",                                                              \
+         .kind = QL_ARG_INT,                                                                       \
+         .at = offsetof(T, f.max_rows),                                                            \
+         .fallback = "0",                                                                          \
+         .lo = 0,                                                                                  \
+         .hi = 0x1p53,                                                                             \
+         .help = "read no more rows of --dataset, 0 = all"},                                       \
+        {.name = "packing",                                                                        \
+         .kind = QL_ARG_BOOL,                                                                      \
+         .at = offsetof(T, f.packing),                                                             \
+         .fallback = "false",                                                                      \
+         .value = "B",                                                                             \
+         .help = "fill micro-batches with as many rows as fit"},                                   \
+        {.name = "shuffle",                                                                        \
+         .kind = QL_ARG_BOOL,                                                                      \
+         .at = offsetof(T, f.shuffle),                                                             \
+         .fallback = "true",                                                                       \
+         .value = "B",                                                                             \
+         .help = "a new order each epoch"},                                                        \
+    {                                                                                              \
+        .name = "group_by_length", .kind = QL_ARG_CHOICE, .flags = QL_ARG_ADVANCED,                \
+        .at = offsetof(T, f.group_by_length), .fallback = "false", .choices = "false|true",        \
+        .help = "batches of rows of similar length"                                                \
+    }
+
+typedef struct ql_data {
+    ql_tokenizer *tok; /* NULL for rows of token ids */
+    const ql_template *chat;
+    ql_dataset train, eval;
+    bool has_eval;
+    int32_t stop[4]; /* ids that end an answer */
+    int32_t n_stop;
+} ql_data;
+
+/* Which template: `name`, else the one recognised from the model's own, else none. A template of
+ * the model's that is not recognised is said on `out`. */
+QL_NODISCARD ql_status ql_choose_template(const char *name, const ql_tokenizer *tok, ql_out *out,
+                                          const ql_template **chat);
+/* Tokenizer and template of the data; belongs to QL_STAGE_MODEL. `path` as for tokenizers. */
+QL_NODISCARD ql_status ql_data_open(ql_cli *cli, const ql_data_args *a, const char *path,
+                                    ql_data *out);
+/* Reads the rows; belongs to QL_STAGE_DATA. `vocab` and `positions` are the model's, `seed` decides
+ * the split. */
+QL_NODISCARD ql_status ql_data_load(const ql_data_args *a, int64_t vocab, int64_t positions,
+                                    uint64_t seed, ql_data *data);
+void ql_data_close(ql_data *d);
+/* Length that the plan needs: the longest row of both sets. */
+int32_t ql_data_longest(const ql_data *d);
+/* Rows whose answer does not end in EOS or the template's end of turn; -1 without a tokenizer. */
+int64_t ql_data_without_eos(const ql_data *d);
+
+#endif /* QLORA_TOOLS_DATA_ARGS_H */

@@ -1,0 +1,48 @@
+/*
+ * run_dir.h - the folder of a training run: settings, plan, log, checkpoints, adapter, `completed`.
+ *
+ * The log (train.jsonl) grows by one line per logged step; after a resume the lines behind the
+ * checkpoint are dropped, so that each step stands there once. Everything else is replaced whole.
+ */
+#ifndef QLORA_TOOLS_RUN_DIR_H
+#define QLORA_TOOLS_RUN_DIR_H
+
+#include <stdio.h>
+
+#include "core/base/fs.h"
+#include "tools/cli.h"
+
+typedef struct ql_run {
+    char dir[QL_PATH_MAX];
+    FILE *log; /* NULL before ql_run_log_open */
+} ql_run;
+
+/* Creates the folder; `dir` NULL = "runs/<time>". */
+QL_NODISCARD ql_status ql_run_open(const char *dir, ql_run *out);
+void ql_run_close(ql_run *r);
+/* dir/name into out. */
+QL_NODISCARD ql_status ql_run_path(const ql_run *r, const char *name, char out[QL_PATH_MAX]);
+
+/* config.yaml: every flag of the command with its value, `key: value`. */
+QL_NODISCARD ql_status ql_run_write_config(const ql_run *r, const ql_cli *cli, const void *opts);
+QL_NODISCARD ql_status ql_run_write_json(const ql_run *r, const char *name, const json_t *doc);
+
+/* Keeps the log's lines of steps up to `keep` and opens it for more. */
+QL_NODISCARD ql_status ql_run_log_open(ql_run *r, int64_t keep);
+/* Appends one line and releases `line`; reals have 9 significant digits. */
+QL_NODISCARD ql_status ql_run_log(ql_run *r, json_t *line);
+
+/* Path of checkpoint-<step>. */
+QL_NODISCARD ql_status ql_run_checkpoint(const ql_run *r, int64_t step, char out[QL_PATH_MAX]);
+/* The newest checkpoint whose hashes agree, into out ("" = there is none). Damaged ones are named
+ * on `notes` and skipped; when all are damaged: QL_ERR_FORMAT. */
+QL_NODISCARD ql_status ql_run_newest(const ql_run *r, ql_out *notes, char out[QL_PATH_MAX]);
+/* Removes all checkpoints but the newest `limit`; 0 = keeps all. */
+QL_NODISCARD ql_status ql_run_prune(const ql_run *r, int64_t limit);
+
+/* Forgets an earlier run in this folder: checkpoints, log, `completed`. Its adapter stays. */
+QL_NODISCARD ql_status ql_run_start_anew(const ql_run *r);
+bool ql_run_is_complete(const ql_run *r);
+QL_NODISCARD ql_status ql_run_set_complete(const ql_run *r, int64_t step);
+
+#endif /* QLORA_TOOLS_RUN_DIR_H */
