@@ -13,8 +13,9 @@
 
 /* Opens the device that `spec` names: "auto" (or NULL): device 0 of the first backend that has
  * one, in the registry's order; "cpu": its device 0; "cpu:1": its device 1. An unknown name, or a
- * backend without that device: QL_ERR_NOT_FOUND, and the sentence lists what there is. `opts` NULL
- * = defaults. Close with (*out)->backend->device_close(*out). */
+ * backend without that device: QL_ERR_NOT_FOUND, and the sentence lists what there is. A spec with
+ * a slash ("./mine.so", "./mine.so:1") is a backend module (QL_BACKEND_ENTRY). `opts` NULL =
+ * defaults. Close with (*out)->backend->device_close(*out). */
 QL_NODISCARD ql_status ql_device_open_named(const char *spec, const ql_device_opts *opts,
                                             ql_device **out);
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/device/device.h"
+#include "core/device/module.h"
 
 typedef struct entry {
     const char *name;
@@ -107,6 +108,7 @@ ql_status ql_device_open_named(const char *spec, const ql_device_opts *opts, ql_
     const ql_device_opts defaults = {0};
     if (!opts) opts = &defaults;
     if (!spec || strcmp(spec, "auto") == 0) return open_first(opts, out);
+    if (strchr(spec, '/')) return ql_device_open_module(spec, opts, out);
     const ql_backend *b;
     int index;
     if (!parse_spec(spec, &b, &index) || index >= devices_of(b)) return fail_unknown(spec);

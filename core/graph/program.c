@@ -124,17 +124,6 @@ static ql_status bind(const ql_program *p, ql_vid v, ql_mat *m) {
     return QL_OK;
 }
 
-static ql_status dispatch(ql_queue *q, ql_op op, const ql_op_args *a) {
-    switch (op) {
-#define QL_X(ID, name, family)                                                                     \
-    case QL_OP_##ID: return ql_run_##name(q, &a->name);
-        QL_OPS(QL_X)
-#undef QL_X
-    case QL_OP_COUNT: break;
-    }
-    return QL_FAIL(QL_ERR_INTERNAL, "program: operator %d does not exist", (int)op);
-}
-
 /* A record without rows does nothing, but what it was to write must not hold old bytes. */
 static ql_status fill_outputs(ql_queue *q, ql_op op, ql_op_args *args) {
     const ql_op_info info = ql_op_info_of(op);
@@ -160,7 +149,7 @@ ql_status ql_program_run(ql_program *p, ql_queue *q) {
             QL_TRY(bind(p, r->operand[k], m));
             empty |= !m->rows || !m->cols;
         }
-        QL_TRY(empty ? fill_outputs(q, r->op, &args) : dispatch(q, r->op, &args));
+        QL_TRY(empty ? fill_outputs(q, r->op, &args) : ql_run_op(q, r->op, &args));
     }
     return QL_OK;
 }

@@ -55,44 +55,44 @@ static ql_vid new_value(ql_tape *t, ql_value **out) {
     return (ql_vid)t->n_values++;
 }
 
-static ql_vid shaped_value(ql_tape *t, ql_value_kind kind, ql_pool pool, ql_dtype dtype,
-                           ql_dim rows, ql_dim cols) {
+/* A named value of the given shape. */
+static ql_vid shaped_value(ql_tape *t, ql_value shape, const char *name_fmt, va_list ap)
+    QL_PRINTF(3, 0);
+static ql_vid shaped_value(ql_tape *t, ql_value shape, const char *name_fmt, va_list ap) {
     ql_value *v = NULL;
     ql_vid id = new_value(t, &v);
     if (!id) return 0;
-    if (rows.max < 1 || cols.max < 1) {
+    if (shape.rows.max < 1 || shape.cols.max < 1) {
         ql_tape_fail(t,
                      QL_FAIL(QL_ERR_SHAPE, "tape: a value of %lld x %lld elements is not possible",
-                             (long long)rows.max, (long long)cols.max));
+                             (long long)shape.rows.max, (long long)shape.cols.max));
         return 0;
     }
-    v->kind = kind;
-    v->pool = pool;
-    v->dtype = dtype;
-    v->rows = rows;
-    v->cols = cols;
-    v->ld = cols.max;
+    *v = shape;
+    v->first = v->last = -1;
+    v->ld = shape.cols.max;
+    vsnprintf(v->name, sizeof(v->name), name_fmt, ap);
     return id;
 }
 
 ql_vid ql_tape_external(ql_tape *t, ql_pool pool, ql_dtype dtype, ql_dim rows, ql_dim cols,
                         const char *name_fmt, ...) {
-    ql_vid id = shaped_value(t, QL_VALUE_EXTERNAL, pool, dtype, rows, cols);
-    if (!id) return 0;
+    ql_value shape = {
+        .kind = QL_VALUE_EXTERNAL, .dtype = dtype, .pool = pool, .rows = rows, .cols = cols};
     va_list ap;
     va_start(ap, name_fmt);
-    vsnprintf(t->values[id].name, sizeof(t->values[id].name), name_fmt, ap);
+    ql_vid id = shaped_value(t, shape, name_fmt, ap);
     va_end(ap);
     return id;
 }
 
 ql_vid ql_tape_value(ql_tape *t, ql_pool pool, ql_dtype dtype, ql_dim rows, ql_dim cols,
                      const char *name_fmt, ...) {
-    ql_vid id = shaped_value(t, QL_VALUE_PLANNED, pool, dtype, rows, cols);
-    if (!id) return 0;
+    ql_value shape = {
+        .kind = QL_VALUE_PLANNED, .dtype = dtype, .pool = pool, .rows = rows, .cols = cols};
     va_list ap;
     va_start(ap, name_fmt);
-    vsnprintf(t->values[id].name, sizeof(t->values[id].name), name_fmt, ap);
+    ql_vid id = shaped_value(t, shape, name_fmt, ap);
     va_end(ap);
     return id;
 }

@@ -28,6 +28,8 @@
  */
 #ifndef QLORA_BACKEND_H
 #define QLORA_BACKEND_H
+/* The comment columns of this header are set by hand. */
+/* clang-format off */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -513,6 +515,12 @@ QL_API int               ql_backend_count(void);
 QL_API const ql_backend *ql_backend_at(int i);
 QL_API const ql_backend *ql_backend_find(const char *name);       /* NULL = not built in */
 QL_API const ql_backend *ql_cpu_backend(void);                    /* always linked in    */
+
+/* A backend of one's own: a shared object that exports this function. `--device ./mine.so` (a name with
+ * a slash, optionally ":index") opens it; `qlora selftest` then runs every operator case against the
+ * reference. The table must carry this header's QL_BACKEND_ABI and size. */
+#define QL_BACKEND_ENTRY "ql_backend_entry"
+typedef const ql_backend *(*ql_backend_entry_fn)(void);
 
 /* Checked entry points generated from QL_OPS, e.g. ql_run_gemm(q, &args): validate, then
  * call the table. Validation is on in every build; it is O(1) per call. */

@@ -7,6 +7,8 @@
  */
 #ifndef QLORA_STATUS_H
 #define QLORA_STATUS_H
+/* The comment columns of this header are set by hand. */
+/* clang-format off */
 
 #include "qlora/export.h"
 
