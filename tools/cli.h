@@ -49,8 +49,16 @@ bool ql_cli_given(const ql_cli *cli, const char *name);
 QL_NODISCARD ql_status ql_cli_open_device(const ql_cli *cli, uint64_t mem_limit, ql_device **out);
 
 /* The commands, one per file. */
+extern const ql_command ql_cmd_eval;
+extern const ql_command ql_cmd_generate;
 extern const ql_command ql_cmd_info;
+extern const ql_command ql_cmd_merge;
+extern const ql_command ql_cmd_plan;
 extern const ql_command ql_cmd_quantize;
+extern const ql_command ql_cmd_selftest;
+extern const ql_command ql_cmd_template;
 extern const ql_command ql_cmd_tokenize;
+extern const ql_command ql_cmd_train;
+extern const ql_command ql_cmd_verify;
 
 #endif /* QLORA_TOOLS_CLI_H */

@@ -9,6 +9,7 @@
 
 #include "core/base/fs.h"
 #include "core/base/hostmem.h"
+#include "tools/adapter_args.h"
 #include "tools/data_args.h"
 #include "tools/engine.h"
 #include "tools/evaluator.h"
@@ -36,13 +37,13 @@ typedef struct session {
 } session;
 
 /* Plans, checks the budget, places the model, loads the adapter. */
-static ql_exit start(session *s, int32_t tokens, int32_t seqs) {
+static ql_exit start(session *s, int32_t longest, int32_t seqs) {
     ql_out *out = &s->cli->out;
     ql_dtype compute = ql_model_args_compute(&s->o->model, s->dev);
-    ql_status st = ql_evaluator_plan(s->model, s->dev, compute, tokens, seqs, &s->eval);
+    ql_status st = ql_evaluator_plan(s->model, s->dev, compute, longest, seqs, &s->eval);
     if (st == QL_OK) st = ql_engine_fits(s->dev, s->o->mem, &s->eval.plan);
     if (st != QL_OK) return ql_fail(out, QL_STAGE_PLAN, st);
-    st = ql_batch_create(tokens, seqs, &s->batch);
+    st = ql_batch_create(longest * seqs, seqs, &s->batch);
     if (st == QL_OK) st = ql_evaluator_start(&s->eval);
     ql_progress_end(out);
     if (st == QL_OK) st = ql_load_adapter(s->model, s->o->adapter);
@@ -177,7 +178,7 @@ static ql_exit dataset_loss(session *s) {
                  (long long)tokens);
         return QL_EXIT_USAGE;
     }
-    ql_exit code = start(s, (int32_t)tokens, (int32_t)s->o->batch);
+    ql_exit code = start(s, s->data.train.longest, (int32_t)s->o->batch);
     if (code != QL_EXIT_OK) return code;
     st = run_rows(s);
     if (st != QL_OK) return ql_fail(out, QL_STAGE_RUN, st);

@@ -7,14 +7,12 @@
 
 #include "core/base/hostmem.h"
 #include "core/model/merge.h"
-#include "tools/adapter_args.h"
 #include "tools/engine.h"
 #include "tools/open_model.h"
 #include "tools/signals.h"
 
 typedef struct options {
-    ql_model_args model;
-    const char *adapter, *output_dir, *to;
+    const char *model, *adapter, *output_dir, *to;
 } options;
 
 /* -------------------------------------------------------------------- changes */
@@ -119,7 +117,8 @@ static ql_exit merge_on(ql_cli *cli, const options *o, ql_model *m, ql_device *d
 static ql_exit run_on(ql_cli *cli, const options *o, ql_device *dev) {
     ql_model *m;
     ql_queue *queue;
-    ql_status s = ql_open_model(cli, &o->model, o->adapter, &m);
+    const ql_model_args as_stored = {.model = o->model, .quant.bits = 16};
+    ql_status s = ql_open_model(cli, &as_stored, o->adapter, &m);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
     s = dev->backend->queue_create(dev, &queue);
     ql_exit code = s == QL_OK ? merge_on(cli, o, m, dev, queue)
@@ -145,7 +144,13 @@ static ql_exit run(ql_cli *cli, void *opts) {
 
 #define OF(field) offsetof(options, field)
 static const ql_arg args[] = {
-    QL_MODEL_ARGS(options, model, "16", "16 = as the files hold it; 4, 8: rounded like a base"),
+    {.name = "model_name_or_path",
+     .also = "-m --model",
+     .kind = QL_ARG_TEXT,
+     .flags = QL_ARG_REQUIRED,
+     .at = OF(model),
+     .value = "D",
+     .help = "Hugging Face folder or .gguf"},
     {.name = "adapter_name_or_path",
      .also = "--adapter",
      .kind = QL_ARG_TEXT,

@@ -165,8 +165,9 @@ static ql_status save_checkpoint(session *s) {
 static ql_status one_step(session *s) {
     const options *o = s->o;
     ql_step_metrics m;
+    double start = ql_now_s();
     QL_TRY(ql_trainer_step(s->trainer, &m));
-    ql_watch_step(&s->watch, &m);
+    ql_watch_step(&s->watch, &m, ql_now_s() - start);
     s->last = m;
     s->skipped = m.skipped || !isfinite(m.loss) ? s->skipped + 1 : 0;
     bool last = m.step == ql_trainer_total(s->trainer);

@@ -28,7 +28,7 @@ static ql_status packing_share(const ql_job *j, double *out) {
 
 void ql_data_report_print(ql_cli *cli, const ql_job *j) {
     const ql_dataset *t = &j->data.train;
-    char eos[64] = "", packing[48] = "", eval[48] = "";
+    char eos[64] = "", packing[48] = "", eval[64] = "";
     double share = 0;
     int64_t without = ql_data_without_eos(&j->data);
     if (without >= 0)

@@ -5,15 +5,15 @@
 
 #define LOGITS_CHUNK 64 /* rows of logits that exist at once */
 
-ql_status ql_evaluator_plan(ql_model *m, ql_device *dev, ql_dtype compute, int32_t tokens,
+ql_status ql_evaluator_plan(ql_model *m, ql_device *dev, ql_dtype compute, int32_t longest,
                             int32_t seqs, ql_evaluator *out) {
     ql_evaluator e = {.dev = dev, .model = m};
     const ql_graph_opts g = {.kind = QL_GRAPH_LOSS,
                              .compute = compute,
-                             .max_tokens = tokens,
+                             .max_tokens = longest * seqs,
                              .max_seqs = seqs,
-                             .max_len = tokens,
-                             .max_labelled = tokens,
+                             .max_len = longest,
+                             .max_labelled = longest * seqs,
                              .logits_chunk = LOGITS_CHUNK};
     QL_TRY(ql_graph_create(m, &g, dev, &e.graph));
     ql_status s = ql_graph_report(e.graph, &e.plan);

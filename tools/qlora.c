@@ -12,11 +12,12 @@
 #include "qlora/version.h"
 #include "tools/cli.h"
 #include "tools/known.h"
+#include "tools/spin.h"
 
 static const ql_command *const commands[] = {
-    &ql_cmd_info,
-    &ql_cmd_quantize,
-    &ql_cmd_tokenize,
+    &ql_cmd_info,     &ql_cmd_quantize, &ql_cmd_plan,   &ql_cmd_train,
+    &ql_cmd_eval,     &ql_cmd_generate, &ql_cmd_merge,  &ql_cmd_tokenize,
+    &ql_cmd_template, &ql_cmd_verify,   &ql_cmd_selftest,
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
@@ -168,6 +169,7 @@ static ql_exit dispatch(ql_cli *cli, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    ql_spin_briefly(argv);
     ql_cli cli = {0};
     ql_out_init(&cli.out, false, false, "auto");
     ql_exit code = dispatch(&cli, argc, argv);

@@ -6,17 +6,15 @@
 #include "tools/engine.h"
 
 void ql_watch_start(ql_watch *w, ql_out *out, int64_t done, int64_t total) {
-    double now = ql_now_s();
-    *w = (ql_watch){.out = out, .first = done, .total = total, .start_s = now, .last_s = now};
+    *w = (ql_watch){.out = out, .first = done, .total = total, .start_s = ql_now_s()};
 }
 
-void ql_watch_step(ql_watch *w, const ql_step_metrics *m) {
-    double now = ql_now_s(), passed = now - w->last_s;
-    w->tokens += m->tokens;
-    w->tok_s = passed > 0 ? (double)m->tokens / passed : 0;
-    w->last_s = now;
+/* Time left counts evaluation and saving too, speed does not. */
+void ql_watch_step(ql_watch *w, const ql_step_metrics *m, double seconds) {
     int64_t done = m->step - w->first;
-    double per_step = done > 0 ? (now - w->start_s) / (double)done : 0;
+    double per_step = done > 0 ? (ql_now_s() - w->start_s) / (double)done : 0;
+    w->tokens += m->tokens;
+    w->tok_s = seconds > 0 ? (double)m->tokens / seconds : 0;
     w->eta_s = per_step * (double)(w->total - m->step);
 }
 
