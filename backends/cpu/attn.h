@@ -102,7 +102,7 @@ void ql_cpu_attn_bend(const ql_cpu_attn *a, const ql_cpu_attn_row *row, const ql
 void ql_cpu_attn_keep(const ql_cpu_attn *a, const ql_cpu_attn_row *row, ql_cpu_attn_keys keys,
                       ql_cpu_attn_span span, float *keep);
 
-/* Places of the bias of row and key j. */
+/* Bucket of a distance, clamped to the table of buckets. */
 int64_t ql_cpu_attn_bucket(const ql_cpu_attn *a, int64_t distance);
 
 #endif

@@ -31,7 +31,7 @@ static bwd_layout layout_of(const ql_attn_bwd_args *a) {
     l.shared = l.slots;
     if (s->bias == QL_BIAS_TABLE) {
         int64_t tasks = (a->q.rows * group / QL_CPU_ATTN_ROWS + s->start_q.cols) * s->heads_kv;
-        l.shared += round_up(tasks * group * s->table.rows, 16);
+        l.shared += round_up(2 * tasks * group * s->table.rows, 16); /* doubles */
     }
     l.g = l.q + QL_CPU_ATTN_ROWS_PAD * s->dim_qk;
     l.kt = l.g + QL_CPU_ATTN_ROWS_PAD * s->dim_v;
@@ -61,6 +61,10 @@ typedef struct bwd {
 
 static float *private_of(const bwd *b, int thread) {
     return b->scratch + b->layout.shared + thread * b->layout.floats;
+}
+
+static double *slots_of(const bwd *b) {
+    return (double *)(void *)(b->scratch + b->layout.slots);
 }
 
 /* ----------------------------------------------------------------------- one tile */
@@ -134,9 +138,10 @@ static void row_deltas(const bwd *b, const ql_cpu_attn_rows *t, const float *g, 
     }
 }
 
-/* dtable[bucket(j - i), h] into the task's own slot; dc2p[i, h R + bucket(i - j)]. */
+/* dtable[bucket(j - i), h] into the task's own slot, in double since thousands of scores share a
+ * bucket; dc2p[i, h R + bucket(i - j)]. */
 static void row_bias_gradients(const bwd *b, const ql_cpu_attn_rows *t, ql_cpu_attn_keys keys,
-                               int64_t r, const float *db, float *slot) {
+                               int64_t r, const float *db, double *slot) {
     const ql_attn_spec *s = b->a.spec;
     const ql_cpu_attn_row row = ql_cpu_attn_row_at(&b->a, t, r);
     const ql_cpu_attn_span span = ql_cpu_attn_span_of(&b->a, t, r, keys);
@@ -145,7 +150,8 @@ static void row_bias_gradients(const bwd *b, const ql_cpu_attn_rows *t, ql_cpu_a
     for (int64_t j = span.lo; j < span.hi; j++) {
         int64_t d = keys.j0 + j - row.position;
         if (table)
-            slot[row.head % b->a.group * s->table.rows + ql_cpu_attn_bucket(&b->a, d)] += db[j];
+            slot[row.head % b->a.group * s->table.rows + ql_cpu_attn_bucket(&b->a, d)] +=
+                (double)db[j];
         if (c2p)
             add_to(&b->args->dc2p, row.row,
                    row.head * (s->c2p.cols / s->heads_q) + ql_cpu_attn_bucket(&b->a, -d), db[j]);
@@ -173,7 +179,7 @@ static void dq_tasks(const void *ctx, int64_t begin, int64_t end, int thread) {
     float *mine = private_of(b, thread), db[QL_CPU_ATTN_KEYS];
     const int64_t slot_size = s->bias == QL_BIAS_TABLE ? b->a.group * s->table.rows : 0;
     for (int64_t task = begin; task < end; task++) {
-        float *slot = b->scratch + l->slots + task * slot_size;
+        double *slot = slots_of(b) + task * slot_size;
         int64_t first;
         ql_cpu_attn_rows t = ql_cpu_attn_task(&b->a, false, task, &first);
         t.first = first;
@@ -205,14 +211,18 @@ static void dq_tasks(const void *ctx, int64_t begin, int64_t end, int thread) {
     }
 }
 
-/* Slots in the order of tasks. */
+/* Slots in the order of tasks, each table entry rounded once. */
 static void sum_table_slots(const bwd *b, int64_t tasks) {
     const ql_attn_spec *s = b->a.spec;
-    const float *slot = b->scratch + b->layout.slots;
-    for (int64_t task = 0; task < tasks; task++)
-        for (int64_t g = 0; g < b->a.group; g++, slot += s->table.rows)
-            for (int64_t i = 0; i < s->table.rows; i++)
-                add_to(&b->args->dtable, i, task % s->heads_kv * b->a.group + g, slot[i]);
+    const int64_t size = b->a.group * s->table.rows;
+    for (int64_t hk = 0; hk < s->heads_kv; hk++)
+        for (int64_t i = 0; i < size; i++) {
+            double sum = 0.0;
+            for (int64_t task = hk; task < tasks; task += s->heads_kv)
+                sum += slots_of(b)[task * size + i];
+            add_to(&b->args->dtable, i % s->table.rows, hk * b->a.group + i / s->table.rows,
+                   (float)sum);
+        }
 }
 
 /* ------------------------------------------------------------------------ pass 2: keys */

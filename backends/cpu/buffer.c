@@ -1,7 +1,7 @@
 /*
  * buffer.c - memory of the CPU device.
  *
- * Every address is a host address. Buffers of 1 MiB and more are mappings of their own, so their
+ * Every address is a host address. Buffers of 4 KiB and more are mappings of their own, so their
  * base is page aligned and may be write-protected; smaller ones are aligned to 64 bytes. The device
  * counts what it allocates against its limit; wrapped memory belongs to the caller and is not
  * counted.
@@ -9,10 +9,13 @@
 #define _GNU_SOURCE
 #include "backends/cpu/objects.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
-enum { ALIGN = 64, MAP_FROM = 1 << 20 };
+enum { ALIGN = 64, MAP_FROM = 4096 };
 
 typedef struct cpu_buffer {
     ql_buffer base;
@@ -100,4 +103,22 @@ void ql_cpu_buffer_free(ql_buffer *base) {
         free(buf->base.host);
     if (buf->ledger) ledger_give(buf->ledger, buf->base.size);
     free(buf);
+}
+
+/* Write-protects the whole pages of [off, off + len); the last page of a mapping belongs to it. */
+static ql_status protect(cpu_buffer *buf, uint64_t off, uint64_t len) {
+    long page = sysconf(_SC_PAGESIZE);
+    if (!buf->mapped || page < 1) return QL_OK;
+    uint64_t size = (uint64_t)page, end = off + len;
+    uint64_t first = (off + size - 1) / size * size;
+    uint64_t last = end == buf->base.size ? (end + size - 1) / size * size : end / size * size;
+    if (first >= last) return QL_OK;
+    if (mprotect((char *)buf->base.host + first, (size_t)(last - first), PROT_READ) != 0)
+        return QL_FAIL(QL_ERR_DRIVER, "cpu: %llu bytes cannot be write-protected: %s",
+                       (unsigned long long)(last - first), strerror(errno));
+    return QL_OK;
+}
+
+ql_status ql_cpu_buffer_advise(ql_buffer *buf, uint64_t off, uint64_t len, ql_advice what) {
+    return what == QL_ADVISE_READ_ONLY ? protect((cpu_buffer *)buf, off, len) : QL_OK;
 }

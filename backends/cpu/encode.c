@@ -1,9 +1,10 @@
 /*
  * encode.c - q_quantize: f32, bf16 or f16 weights to codes and scales, block by block.
  *
- * Rules: spec/quantization.md 1.3 to 1.5 and 2.2, formulas in ql_math.inc. A block belongs to one
- * task; blocks of whole bytes are spread over threads, others (a scale per row of odd length) are
- * done in order by one. Elements count from the first one held here.
+ * Rules: spec/quantization.md 1.3 to 1.5 and 2.2, formulas in ql_math.inc; the CUDA rule with an
+ * exact reciprocal, since what its fast-math makes of subnormal numbers is not defined. A block
+ * belongs to one task; blocks of whole bytes are spread over threads, others (a scale per row of
+ * odd length) are done in order by one. Elements count from the first one held here.
  */
 #include "backends/cpu/cpu.h"
 #include "backends/cpu/kern.h"

@@ -54,6 +54,8 @@ QL_NODISCARD ql_status ql_cpu_submit(ql_queue *q, const ql_cpu_job *job);
 QL_NODISCARD ql_status ql_cpu_run_op(ql_queue *q, ql_op id, const ql_op_args *args);
 
 /* buffer.c */
+QL_NODISCARD ql_status ql_cpu_buffer_advise(ql_buffer *buf, uint64_t off, uint64_t len,
+                                            ql_advice what);
 ql_status ql_cpu_buffer_alloc(ql_device *dev, ql_mem mem, uint64_t size, ql_buffer **out);
 ql_status ql_cpu_buffer_wrap(ql_device *dev, void *host, uint64_t size, ql_buffer **out);
 void ql_cpu_buffer_free(ql_buffer *buf);

@@ -8,6 +8,11 @@
  */
 #include "backends/cpu/qdecode.h"
 
+/* Number, within the whole weight, of the first element held here. */
+static int64_t first_held(const ql_qmat *w) {
+    return w->row0 * w->k;
+}
+
 static float block_value(const ql_mat *m, int64_t i) {
     const char *at = (const char *)m->buf->host + m->off;
     if (m->dtype == QL_F32) return ((const float *)at)[i];
@@ -18,8 +23,10 @@ static int64_t block_of(const ql_qmat *w, int64_t at) {
     return at / (w->block > 0 ? w->block : w->k);
 }
 
-float ql_cpu_qscale(const ql_qmat *w, int64_t at, int64_t *block) {
-    int64_t first = block_of(w, ql_cpu_qfirst(w)), b = block_of(w, at);
+/* Scale of the block that holds element `at` of the whole weight, second level restored; *block =
+ * its number among the blocks held here. */
+static float scale_of(const ql_qmat *w, int64_t at, int64_t *block) {
+    int64_t first = block_of(w, first_held(w)), b = block_of(w, at);
     *block = b - first;
     if (w->scale.dtype != QL_U8) return block_value(&w->scale, b - first);
     const uint8_t *codes = (const uint8_t *)w->scale.buf->host + w->scale.off;
@@ -59,12 +66,12 @@ static void products(const ql_cpu_kernels *kern, const ql_qmat *w, int64_t bit, 
 
 static void decode_blocks(const ql_cpu_kernels *kern, const ql_qmat *w, int64_t row, int64_t col,
                           int64_t n, float *out) {
-    const int64_t block = w->block > 0 ? w->block : w->k, first = ql_cpu_qfirst(w);
+    const int64_t block = w->block > 0 ? w->block : w->k, first = first_held(w);
     int64_t at = first + row * w->k + col;
     int64_t bit = first * w->bits % 8 + (at - first) * w->bits;
     while (n > 0) {
         int64_t b, run = ql_cpu_min(n, block - at % block);
-        float scale = ql_cpu_qscale(w, at, &b);
+        float scale = scale_of(w, at, &b);
         products(kern, w, bit, run, scale, out);
         if (ql_cpu_has(&w->zero)) {
             float zero = block_value(&w->zero, b);
@@ -97,7 +104,7 @@ static const float *scales_of(const ql_qmat *w, int64_t b, int64_t n, float *tmp
     }
     const uint8_t *codes = (const uint8_t *)stored + b;
     const float *map = ql_cpu_f32(&w->code2, 0), offset = *ql_cpu_f32(&w->offset, 0);
-    const int64_t first = block_of(w, ql_cpu_qfirst(w));
+    const int64_t first = block_of(w, first_held(w));
     for (int64_t i = 0; i < n;) { /* run by run of one second-level scale */
         int64_t group = (first + b + i) / w->block2, end = (group + 1) * w->block2 - first - b;
         float scale2 = block_value(&w->scale2, group - first / w->block2);

@@ -18,13 +18,4 @@ bool ql_cpu_qdot_fits(const ql_qmat *w);
 void ql_cpu_qdot(const ql_cpu_kernels *kern, const ql_qmat *w, int64_t row, const float *x,
                  int64_t ldx, int32_t rows, float *sums);
 
-/* Scale of the block that holds element `at` of the weight as a whole (row0 * k counted), with the
- * second level restored, and its number among the blocks held here. */
-float ql_cpu_qscale(const ql_qmat *w, int64_t at, int64_t *block);
-
-/* Number, within the whole weight, of the first element held here. */
-static inline int64_t ql_cpu_qfirst(const ql_qmat *w) {
-    return w->row0 * w->k;
-}
-
 #endif

@@ -186,6 +186,7 @@ ql_status ql_cpu_copy(ql_queue *q, ql_buffer *dst, uint64_t doff, ql_buffer *src
 
 /* Hints about migration: there is one memory here. */
 ql_status ql_cpu_advise(ql_queue *q, ql_buffer *buf, uint64_t off, uint64_t len, ql_advice what) {
-    (void)q, (void)what;
-    return check_range("advice", buf, off, len);
+    (void)q;
+    QL_TRY(check_range("advice", buf, off, len));
+    return ql_cpu_buffer_advise(buf, off, len, what);
 }

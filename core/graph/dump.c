@@ -34,23 +34,36 @@ static void put(text *b, const char *fmt, ...) {
 
 static const char *const phases[] = {"fwd", "re ", "bwd"};
 
+/* A value's name inside a JSON string. */
+static void put_json_name(text *b, const char *name) {
+    for (; *name; name++) {
+        unsigned char c = (unsigned char)*name;
+        if (c == '"' || c == '\\')
+            put(b, "\\%c", c);
+        else if (c < 0x20)
+            put(b, "\\u%04x", c);
+        else
+            put(b, "%c", c);
+    }
+}
+
 static void put_operand(text *b, const ql_tape *t, const ql_record *r, int k, bool json) {
     const ql_value *x = ql_tape_at(t, r->operand[k]);
     const ql_value *base = ql_tape_at(t, ql_tape_base(t, r->operand[k]));
     const ql_operand *info = &ql_op_info_of(r->op).operand[k];
     ql_use access = ql_operand_access(r->op, &r->args, k);
-    if (json)
-        put(b,
-            "{\"operand\":\"%s\",\"value\":\"%s\",\"access\":%d,\"dtype\":\"%s\",\"rows\":%" PRId64
-            ",\"cols\":%" PRId64 ",\"first\":%d,\"last\":%d,\"bytes\":%" PRIu64 "}",
-            info->name, x->name, (int)access, ql_dtype_name(x->dtype), x->rows.max, x->cols.max,
-            base->first, base->last, ql_value_bytes(x));
-    else
-        put(b, " %s%s=%s[%" PRId64 ",%" PRId64 "]%s",
-            access == QL_USE_UPDATE  ? "+"
-            : access == QL_USE_WRITE ? ">"
-                                     : "",
-            info->name, x->name, x->rows.max, x->cols.max, ql_dtype_name(x->dtype));
+    if (json) {
+        put(b, "{\"operand\":\"%s\",\"value\":\"", info->name);
+        put_json_name(b, x->name);
+        put(b, "\",\"access\":%d,\"dtype\":\"%s\",\"rows\":%" PRId64 ",\"cols\":%" PRId64,
+            (int)access, ql_dtype_name(x->dtype), x->rows.max, x->cols.max);
+        put(b, ",\"first\":%d,\"last\":%d,\"bytes\":%" PRIu64 "}", base->first, base->last,
+            ql_value_bytes(x));
+        return;
+    }
+    const char *mark = access == QL_USE_UPDATE ? "+" : access == QL_USE_WRITE ? ">" : "";
+    put(b, " %s%s=%s[%" PRId64 ",%" PRId64 "]%s", mark, info->name, x->name, x->rows.max,
+        x->cols.max, ql_dtype_name(x->dtype));
 }
 
 ql_status ql_tape_dump(const ql_tape *t, bool json, char **out) {

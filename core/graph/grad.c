@@ -12,7 +12,7 @@ static ql_mat saved(ql_tape *t, ql_vid v) {
     return ql_ref(t, ql_tape_saved(t, v));
 }
 static bool wants(const ql_tape *t, ql_vid v) {
-    return v && t->values[v].needs_grad;
+    return ql_needs_grad(t, v);
 }
 
 static void append(ql_tape *t, ql_op op, const ql_op_args *args) {
@@ -28,6 +28,16 @@ static ql_vid operand_at(const ql_record *r, size_t at) {
     return 0;
 }
 #define ID_OF(op, field) operand_at(r, offsetof(ql_##op##_args, field))
+
+/* Latches "op: why (output 'name')". */
+static void refuse(ql_tape *t, const ql_record *r, const char *why) {
+    const ql_op_info info = ql_op_info_of(r->op);
+    const char *output = "";
+    for (int i = 0; i < info.count && !*output; i++)
+        if (r->operand[i] && ql_use_writes(ql_operand_access(r->op, &r->args, i)))
+            output = t->values[r->operand[i]].name;
+    ql_tape_fail(t, QL_FAIL(QL_ERR_UNSUPPORTED, "%s: %s (output '%s')", info.name, why, output));
+}
 
 /* Where a rule for an operator without accumulation writes the gradient of v: directly, or into a
  * temporary that `finish` adds. */
@@ -67,9 +77,7 @@ static void grad_axpby(ql_tape *t, const ql_record *r) {
         ql_vid dx = ql_grad_of(t, x);
         bool more = ql_grad_claim(t, x);
         if (a->x.rows == 1 && a->y.rows != 1) {
-            if (a->alpha != 1.0f)
-                ql_tape_fail(t, QL_FAIL(QL_ERR_UNSUPPORTED,
-                                        "axpby: no gradient for a scaled broadcast row"));
+            if (a->alpha != 1.0f) refuse(t, r, "no gradient for a scaled broadcast row");
             APPEND(SUM_ROWS, sum_rows, .x = ql_ref(t, dy), .y = ql_ref(t, dx), .accumulate = more);
         } else {
             APPEND(AXPBY, axpby, .x = ql_ref(t, dy), .y = ql_ref(t, dx), .alpha = a->alpha,
@@ -104,9 +112,7 @@ static void grad_dropout(ql_tape *t, const ql_record *r) {
 static void grad_act(ql_tape *t, const ql_record *r) {
     ql_vid x = ID_OF(act_fwd, x), up = ID_OF(act_fwd, up), y = ID_OF(act_fwd, y);
     if (x == y) {
-        ql_tape_fail(t, QL_FAIL(QL_ERR_UNSUPPORTED,
-                                "act: '%s' is overwritten in place, its gradient is lost",
-                                t->values[x].name));
+        refuse(t, r, "the input is overwritten in place, its gradient is lost");
         return;
     }
     sink sx = open_sink(t, x), su = open_sink(t, up);
@@ -134,12 +140,11 @@ static void grad_norm(ql_tape *t, const ql_record *r) {
     ql_vid w = ID_OF(norm_fwd, w), b = ID_OF(norm_fwd, b), y = ID_OF(norm_fwd, y);
     ql_vid s = sum ? sum : x; /* what was normalized */
     if (residual && !sum) {
-        ql_tape_fail(t,
-                     QL_FAIL(QL_ERR_UNSUPPORTED, "norm: a residual without `sum` has no gradient"));
+        refuse(t, r, "a residual without `sum` has no gradient");
         return;
     }
     if (a->groups > 1) {
-        ql_tape_fail(t, QL_FAIL(QL_ERR_UNSUPPORTED, "norm: no gradient for %d groups", a->groups));
+        refuse(t, r, "no gradient for several groups");
         return;
     }
     bool more = ql_grad_claim(t, s);
@@ -233,11 +238,8 @@ static void grad_gemm(ql_tape *t, const ql_record *r) {
     const ql_gemm_args *a = &r->args.gemm;
     ql_vid va = ID_OF(gemm, a), vb = ID_OF(gemm, b), vc = ID_OF(gemm, c);
     if (a->trans_a || a->batch > 1 || (a->beta != 0.0f && a->beta != 1.0f)) {
-        ql_tape_fail(
-            t, QL_FAIL(
-                   QL_ERR_UNSUPPORTED,
-                   "gemm: no gradient for a transposed left side, a batch or beta %g (output '%s')",
-                   (double)a->beta, t->values[vc].name));
+        refuse(t, r,
+               "no gradient for a transposed left side, a batch or a beta other than 0 and 1");
         return;
     }
     ql_vid dc = ql_grad_of(t, vc);
@@ -277,8 +279,7 @@ static void grad_gemm_q(ql_tape *t, const ql_record *r) {
     const ql_gemm_q_args *a = &r->args.gemm_q;
     ql_vid x = ID_OF(gemm_q, x), dy = ql_grad_of(t, ID_OF(gemm_q, y));
     if (a->beta != 0.0f && a->beta != 1.0f) {
-        ql_tape_fail(
-            t, QL_FAIL(QL_ERR_UNSUPPORTED, "gemm_q: no gradient for beta %g", (double)a->beta));
+        refuse(t, r, "no gradient for a beta other than 0 and 1");
         return;
     }
     grad_bias(t, ID_OF(gemm_q, bias), dy);
@@ -293,9 +294,7 @@ static void grad_gemm_q(ql_tape *t, const ql_record *r) {
 static void grad_scale_cols(ql_tape *t, const ql_record *r) {
     ql_vid x = ID_OF(scale_cols, x), y = ID_OF(scale_cols, y), m = ID_OF(scale_cols, m);
     if (x == y) {
-        ql_tape_fail(t, QL_FAIL(QL_ERR_UNSUPPORTED,
-                                "scale_cols: '%s' is overwritten in place, its gradient is lost",
-                                t->values[x].name));
+        refuse(t, r, "the input is overwritten in place, its gradient is lost");
         return;
     }
     ql_vid dm = wants(t, m) ? ql_grad_of(t, m) : 0;
@@ -307,19 +306,22 @@ static void grad_scale_cols(ql_tape *t, const ql_record *r) {
     close_sink(t, s);
 }
 
-void ql_grad_rule(ql_tape *t, const ql_record *r) {
+/* Does a gradient arrive at any output? Parts of it that nobody wrote are zero from here on. */
+static bool reached(ql_tape *t, const ql_record *r) {
     const ql_op_info info = ql_op_info_of(r->op);
-    bool reached = false; /* does a gradient arrive at any output? */
+    bool any = false;
     for (int i = 0; i < info.count; i++) {
-        ql_use access = ql_operand_access(r->op, &r->args, i);
         ql_vid v = r->operand[i];
-        if (!v || (access != QL_USE_WRITE && access != QL_USE_UPDATE) || !t->values[v].needs_grad)
-            continue;
-        ql_vid g = t->values[v].grad;
-        ql_vid base = ql_tape_base(t, v);
-        reached |= g ? ql_grad_exists(t, v) : ql_grad_exists(t, base) && t->values[base].grad;
+        if (!v || !ql_use_writes(ql_operand_access(r->op, &r->args, i)) || !wants(t, v)) continue;
+        if (!ql_grad_exists(t, v)) continue;
+        ql_grad_complete(t, v);
+        any = true;
     }
-    if (!reached) return;
+    return any;
+}
+
+void ql_grad_rule(ql_tape *t, const ql_record *r) {
+    if (!reached(t, r)) return;
     switch (r->op) {
     case QL_OP_AXPBY: grad_axpby(t, r); return;
     case QL_OP_DROPOUT: grad_dropout(t, r); return;
@@ -334,8 +336,6 @@ void ql_grad_rule(ql_tape *t, const ql_record *r) {
     case QL_OP_LOSS:
     case QL_OP_FILL:
     case QL_OP_ROW_NORM: return; /* sink, constant, constant by definition (DoRA) */
-    default:
-        ql_tape_fail(t, QL_FAIL(QL_ERR_UNSUPPORTED, "%s: no gradient rule (output of record %s)",
-                                info.name, info.name));
+    default: refuse(t, r, "no gradient rule");
     }
 }

@@ -199,13 +199,17 @@ ql_record *ql_tape_append(ql_tape *t, ql_op op, const ql_op_args *args) {
     return r;
 }
 
+bool ql_needs_grad(const ql_tape *t, ql_vid v) {
+    return v && (t->values[v].needs_grad || t->values[ql_tape_base(t, v)].needs_grad);
+}
+
 /* Outputs need a gradient when any input does. */
 static void propagate_needs_grad(ql_tape *t, const ql_record *r) {
     const ql_op_info info = ql_op_info_of(r->op);
     bool needs = false;
     for (int i = 0; i < info.count; i++)
         if (r->operand[i] && ql_operand_access(r->op, &r->args, i) != QL_USE_SCRATCH)
-            needs |= t->values[r->operand[i]].needs_grad;
+            needs |= ql_needs_grad(t, r->operand[i]);
     if (!needs) return;
     for (int i = 0; i < info.count; i++) {
         ql_vid v = r->operand[i];
@@ -292,6 +296,26 @@ bool ql_grad_exists(const ql_tape *t, ql_vid v) {
     return false;
 }
 
+/* Elements of r that disjoint written rectangles inside it cover. */
+static int64_t covered(const ql_tape *t, const ql_rect *r) {
+    int64_t n = 0;
+    for (size_t i = 0; i < t->n_written; i++)
+        if (t->written[i].base == r->base && inside(&t->written[i], r))
+            n += t->written[i].rows * t->written[i].cols;
+    return n;
+}
+
+/* Adds a rectangle to what is written. */
+static void add_written(ql_tape *t, ql_rect r) {
+    ql_status s =
+        ql_host_grow((void **)&t->written, &t->cap_written, t->n_written + 1, sizeof(ql_rect));
+    if (s != QL_OK) {
+        ql_tape_fail(t, s);
+        return;
+    }
+    t->written[t->n_written++] = r;
+}
+
 bool ql_grad_claim(ql_tape *t, ql_vid v) {
     if (t->status != QL_OK) return false;
     ql_rect r = rect_of(t, v);
@@ -304,25 +328,56 @@ bool ql_grad_claim(ql_tape *t, ql_vid v) {
         touched = true;
     }
     if (touched) {
-        int64_t covered = 0; /* disjoint pieces that together make r: all of it is written */
-        for (size_t i = 0; i < t->n_written; i++)
-            if (t->written[i].base == r.base && inside(&t->written[i], &r))
-                covered += t->written[i].rows * t->written[i].cols;
-        if (covered == r.rows * r.cols) return true;
+        if (covered(t, &r) == r.rows * r.cols) return true; /* pieces that together make r */
         ql_tape_fail(
             t, QL_FAIL(QL_ERR_UNSUPPORTED,
                        "tape: the gradient of '%s' is written in pieces that overlap only partly",
                        t->values[v].name));
         return false;
     }
-    ql_status s =
-        ql_host_grow((void **)&t->written, &t->cap_written, t->n_written + 1, sizeof(ql_rect));
-    if (s != QL_OK) {
-        ql_tape_fail(t, s);
-        return false;
-    }
-    t->written[t->n_written++] = r;
+    add_written(t, r);
     return false;
+}
+
+/* Fills the part of gradient `base_grad` that `r` covers with zero. */
+static void fill_rect(ql_tape *t, ql_vid base_grad, ql_rect r) {
+    const ql_value *g = &t->values[base_grad];
+    ql_dim rows = {r.rows, g->rows.lo + r.row0, g->rows.sym};
+    ql_dim cols = {r.cols, g->cols.lo + r.col0, g->cols.sym};
+    ql_vid part = ql_tape_view(t, base_grad, r.row0, rows, r.col0, cols);
+    (void)ql_tape_append(t, QL_OP_FILL, &(ql_op_args){.fill = {.y = ql_ref(t, part)}});
+    add_written(t, r);
+}
+
+/* Fills what of `r` no rectangle from index `from` on has written: r minus the first overlapping
+ * one leaves at most four rectangles. The depth is bounded by the number of views. */
+static void fill_unwritten(ql_tape *t, ql_vid base_grad, ql_rect r, size_t from, size_t to) {
+    while (from < to && !overlap(&t->written[from], &r)) from++;
+    if (from == to) {
+        fill_rect(t, base_grad, r);
+        return;
+    }
+    ql_rect w = t->written[from];
+    int64_t top = w.row0 > r.row0 ? w.row0 : r.row0;
+    int64_t bottom = w.row0 + w.rows < r.row0 + r.rows ? w.row0 + w.rows : r.row0 + r.rows;
+    int64_t left = w.col0 > r.col0 ? w.col0 : r.col0;
+    int64_t right = w.col0 + w.cols < r.col0 + r.cols ? w.col0 + w.cols : r.col0 + r.cols;
+    const ql_rect rest[4] = {{r.base, r.row0, top - r.row0, r.col0, r.cols},
+                             {r.base, bottom, r.row0 + r.rows - bottom, r.col0, r.cols},
+                             {r.base, top, bottom - top, r.col0, left - r.col0},
+                             {r.base, top, bottom - top, right, r.col0 + r.cols - right}};
+    for (int i = 0; i < 4; i++)
+        if (rest[i].rows > 0 && rest[i].cols > 0)
+            fill_unwritten(t, base_grad, rest[i], from + 1, to);
+}
+
+void ql_grad_complete(ql_tape *t, ql_vid v) {
+    if (t->status != QL_OK) return;
+    ql_rect r = rect_of(t, v);
+    if (t->values[r.base].kind == QL_VALUE_EXTERNAL) return;
+    if (covered(t, &r) == r.rows * r.cols) return;
+    ql_vid g = ql_grad_of(t, r.base);
+    if (g) fill_unwritten(t, g, r, 0, t->n_written);
 }
 
 ql_vid ql_tape_saved(ql_tape *t, ql_vid v) {

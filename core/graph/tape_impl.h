@@ -34,6 +34,10 @@ ql_vid ql_grad_of(ql_tape *t, ql_vid v);
 /* Marks the gradient of v as written and says whether it had been written before, i.e. whether the
  * next record must accumulate. Partly written gradients are refused. */
 bool ql_grad_claim(ql_tape *t, ql_vid v);
+/* Fills with zero what nobody has written of v's gradient (a slice that nothing reads). */
+void ql_grad_complete(ql_tape *t, ql_vid v);
+/* Does v, or the value it views, need a gradient? */
+bool ql_needs_grad(const ql_tape *t, ql_vid v);
 /* Is any part of v's gradient written? */
 bool ql_grad_exists(const ql_tape *t, ql_vid v);
 

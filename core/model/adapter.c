@@ -18,13 +18,28 @@
 
 /* ---------------------------------------------------------------- configuration */
 
+/* Initializations that change the base weights when PEFT loads the adapter (a residual base). */
+static ql_status refuse_residual_init(const json_t *c, const char *what) {
+    static const char *const harmless[] = {"gaussian", "eva", "orthogonal"};
+    const json_t *v = json_object_get(c, "init_lora_weights");
+    if (!v || !json_is_string(v)) return QL_OK;
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        if (!strcmp(json_string_value(v), harmless[i])) return QL_OK;
+    return QL_FAIL(QL_ERR_UNSUPPORTED,
+                   "%s: init_lora_weights '%.32s' changes the base weights; it is known, not "
+                   "available in this version",
+                   what, json_string_value(v));
+}
+
 /* Settings that change the mathematics and that this version does not have. */
 static ql_status refuse_unsupported(const json_t *c, const char *what) {
     static const char *const flags[] = {"use_dora", "lora_bias", "use_qalora", "fan_in_fan_out"};
     static const char *const filled[] = {
         "rank_pattern",        "alpha_pattern",     "modules_to_save",
         "layers_to_transform", "exclude_modules",   "trainable_token_indices",
-        "target_parameters",   "layer_replication", "alora_invocation_tokens"};
+        "target_parameters",   "layer_replication", "alora_invocation_tokens",
+        "use_bdlora",          "kasa_config",       "monteclora_config",
+        "arrow_config"};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (json_is_true(json_object_get(c, flags[i])))
             return QL_FAIL(QL_ERR_UNSUPPORTED, "%s: '%s' is known, not available in this version",
@@ -82,6 +97,7 @@ static ql_status read_config(const json_t *c, const char *what, ql_lora_config *
     int64_t r = 8;
     out->alpha = 8;
     QL_TRY(refuse_unsupported(c, what));
+    QL_TRY(refuse_residual_init(c, what));
     QL_TRY(ql_json_get_i64(c, what, "r", 1, 65536, &r));
     QL_TRY(ql_json_get_f64(c, what, "lora_alpha", 0, 1e6, &out->alpha));
     QL_TRY(ql_json_get_f64(c, what, "lora_dropout", 0, 1, &out->dropout));
@@ -190,13 +206,18 @@ static ql_status write_values(ql_model *m, const char *path) {
 
 typedef ql_status (*visit_fn)(ql_model *m, int32_t param, const float *file, float *now, int64_t n);
 
-static ql_status store_value(ql_model *m, int32_t param, const float *file, float *now, int64_t n) {
+static ql_status check_value(ql_model *m, int32_t param, const float *file, float *now, int64_t n) {
     (void)now;
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(file[i]))
             return QL_FAIL(QL_ERR_NUMERIC,
                            "adapter: '%s' holds a value that is not finite at element %lld",
                            m->params[param].name, (long long)i);
+    return QL_OK;
+}
+
+static ql_status store_value(ql_model *m, int32_t param, const float *file, float *now, int64_t n) {
+    (void)now, (void)n;
     return ql_param_write(m, param, file);
 }
 
@@ -211,6 +232,37 @@ static ql_status compare_value(ql_model *m, int32_t param, const float *file, fl
     return QL_OK;
 }
 
+/* The tensor of parameter p, or a sentence why it is not one. */
+static ql_status find_value(const ql_st_file *f, const char *path, const ql_param *p,
+                            const ql_st_tensor **out) {
+    char name[256];
+    QL_TRY(full_name(p, name));
+    const ql_st_tensor *t = ql_st_find(f, name);
+    if (!t) return QL_FAIL(QL_ERR_NOT_FOUND, "%s: tensor '%s' is missing", path, name);
+    if (t->dtype != QL_ST_F32 && t->dtype != QL_ST_F16 && t->dtype != QL_ST_BF16)
+        return QL_FAIL(QL_ERR_FORMAT, "%s: tensor '%s' is %s, expected F32, F16 or BF16", path,
+                       name, ql_st_dtype_name(t->dtype));
+    if (t->dims != 2 || t->shape[0] != p->rows || t->shape[1] != p->cols)
+        return QL_FAIL(QL_ERR_SHAPE, "%s: tensor '%s' is %lld x %lld, this model needs %lld x %lld",
+                       path, name, (long long)t->shape[0],
+                       t->dims > 1 ? (long long)t->shape[1] : 1LL, (long long)p->rows,
+                       (long long)p->cols);
+    *out = t;
+    return QL_OK;
+}
+
+static ql_status visit_one(ql_model *m, const ql_st_file *f, const char *path, int32_t param,
+                           visit_fn visit) {
+    const ql_st_tensor *t = NULL;
+    QL_TRY(find_value(f, path, &m->params[param], &t));
+    float *v = ql_host_calloc((size_t)t->numel, 2 * sizeof(float));
+    if (!v) return QL_NOMEM("an adapter");
+    ql_status s = ql_st_read_f32(t, 0, t->numel, v);
+    if (s == QL_OK) s = visit(m, param, v, v + t->numel, t->numel);
+    ql_host_free(v);
+    return s;
+}
+
 /* Reads every parameter from `path`; names and shapes must be exactly the attached ones. */
 static ql_status visit_values(ql_model *m, const char *path, visit_fn visit) {
     ql_st_file *f = NULL;
@@ -220,32 +272,20 @@ static ql_status visit_values(ql_model *m, const char *path, visit_fn visit) {
         s = QL_FAIL(QL_ERR_SHAPE,
                     "%s: %lld tensors, the adapter of this model has %d (other targets?)", path,
                     (long long)ql_st_count(f), m->n_params);
-    char name[256];
-    for (int32_t i = 0; i < m->n_params && s == QL_OK; i++) {
-        const ql_param *p = &m->params[i];
-        s = full_name(p, name);
-        if (s != QL_OK) break;
-        const ql_st_tensor *t = ql_st_find(f, name);
-        if (!t)
-            s = QL_FAIL(QL_ERR_NOT_FOUND, "%s: tensor '%s' is missing", path, name);
-        else if (t->dims != 2 || t->shape[0] != p->rows || t->shape[1] != p->cols)
-            s = QL_FAIL(QL_ERR_SHAPE,
-                        "%s: tensor '%s' is %lld x %lld, this model needs %lld x %lld", path, name,
-                        (long long)t->shape[0], t->dims > 1 ? (long long)t->shape[1] : 1LL,
-                        (long long)p->rows, (long long)p->cols);
-        if (s != QL_OK) break;
-        float *v = ql_host_calloc((size_t)t->numel, 2 * sizeof(float));
-        if (!v) s = QL_NOMEM("an adapter");
-        if (s == QL_OK) s = ql_st_read_f32(t, 0, t->numel, v);
-        if (s == QL_OK) s = visit(m, i, v, v + t->numel, t->numel);
-        ql_host_free(v);
-    }
+    for (int32_t i = 0; i < m->n_params && s == QL_OK; i++) s = visit_one(m, f, path, i, visit);
     ql_st_close(f);
     return s;
 }
 
+ql_status ql_adapter_check(ql_model *m, const char *dir) {
+    char path[QL_PATH_MAX];
+    QL_TRY(ql_path_join(path, dir, "adapter_model.safetensors"));
+    return visit_values(m, path, check_value);
+}
+
 ql_status ql_adapter_load(ql_model *m, const char *dir) {
     char path[QL_PATH_MAX];
+    QL_TRY(ql_adapter_check(m, dir));
     QL_TRY(ql_path_join(path, dir, "adapter_model.safetensors"));
     return visit_values(m, path, store_value);
 }

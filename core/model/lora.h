@@ -44,7 +44,10 @@ struct ql_model;
 /* adapter_config.json + adapter_model.safetensors + README.md as PEFT writes them, staged and moved
  * into place whole. The file is read back and compared before it replaces the old one. */
 QL_NODISCARD ql_status ql_adapter_save(struct ql_model *m, const char *dir);
-/* Values of dir's adapter into the attached parameters: names and shapes must agree exactly. */
+/* Would ql_adapter_load take dir's values? Names, shapes and types must agree exactly, all values
+ * be finite. Changes nothing. */
+QL_NODISCARD ql_status ql_adapter_check(struct ql_model *m, const char *dir);
+/* Checks, then takes dir's values into the attached parameters: all of them or none. */
 QL_NODISCARD ql_status ql_adapter_load(struct ql_model *m, const char *dir);
 
 #endif /* QLORA_CORE_MODEL_LORA_H */

@@ -8,8 +8,8 @@
 
 /* Hashes `files` (paths relative to dir) and writes dir/MANIFEST.json. */
 QL_NODISCARD ql_status ql_manifest_write(const char *dir, const char *const *files, int n);
-/* Every file of the manifest is there with its size and hash: QL_ERR_FORMAT names the first that is
- * not. */
-QL_NODISCARD ql_status ql_manifest_check(const char *dir);
+/* Every file of the manifest is there with its size and hash, and each of `required` (n names) is
+ * listed: QL_ERR_FORMAT names the first that is not. */
+QL_NODISCARD ql_status ql_manifest_check(const char *dir, const char *const *required, int n);
 
 #endif

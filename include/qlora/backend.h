@@ -20,7 +20,11 @@
  *      backend without a deterministic variant says so in supports().
  *   6. Unless stated otherwise outputs do not overlap inputs. "in place" names
  *      the exact pair that may be identical.
- *   7. An absent optional operand is a ql_mat with buf == NULL.
+ *   7. An absent optional operand is a ql_mat with buf == NULL and rows == 0; while planning no
+ *      buffer is known yet and rows == 0 alone says absent.
+ *   8. Scratch is a U8 matrix [1, bytes] placed at props.align. Operands are aligned to their
+ *      element size: column slices of wide matrices occur everywhere.
+ *   9. Indices (tokens, rows, positions, targets) are valid: core/ checks them.
  *
  * Shape letters used everywhere (kernels and tests use the same ones)
  *   N tokens (rows)   C model width   F feed-forward width   V vocabulary
@@ -101,7 +105,9 @@ typedef struct ql_qmat {
     ql_mat  scale2, code2, offset;  /* absent unless doubled; offset F32 [1,1]         */
     int64_t n, k;                   /* rows held here, in_features                     */
     int64_t row0;                   /* first row within the whole weight: chunks over
-                                       max_alloc now, shards over machines later       */
+                                       max_alloc now, shards over machines later. codes,
+                                       scale and scale2 begin at the item that holds its
+                                       first element                                   */
     int32_t bits, block, block2;    /* block 0 = one per row                           */
     ql_pack pack;                   /* order of elements inside a group of bytes       */
     ql_ggml ggml;                   /* QL_PACK_GGML: which block layout                */
@@ -114,7 +120,7 @@ typedef struct ql_qmat {
  * backward redraws it. In attention the key of the column and the head enter too. */
 typedef struct ql_rng {
     uint64_t seed, stream;          /* stream: which draw of the program this is        */
-    ql_mat   key;                   /* I32 [N,2]                                        */
+    ql_mat   key;                   /* I32 [N,2]; absent = {row, 0}                     */
     ql_mat   step;                  /* the step block; absent = step 0                  */
 } ql_rng;
 
@@ -175,7 +181,8 @@ typedef enum ql_norm_kind { QL_NORM_LAYER, QL_NORM_RMS } ql_norm_kind;
 /* s = x + residual (residual absent -> s = x; `sum` receives s when present)
  * LAYER: y = (s - mean) * rstd * (w + w_offset) + b
  * RMS:   y = s * rstd * (w + w_offset)            rstd = 1/sqrt(mean(s^2) + eps)
- * x, residual, sum, y [N,C]; w, b [1,C]; mean, rstd F32 [1,N].
+ * x, residual, sum, y [N,C]; w, b [1,C]; mean, rstd F32 [1,N]. With groups g > 1 each row is g
+ * vectors of C/g: w, b [1,C/g], mean, rstd [1,N*g], vector j of row i at i*g + j.
  * w_offset is 1 for gemma. In place: sum == x or residual. */
 typedef struct ql_norm_fwd_args {
     ql_norm_kind kind; float eps, w_offset; int32_t groups;   /* > 1: per head (q/k norm) */
@@ -227,7 +234,8 @@ typedef struct ql_attn_spec {
 /* o = softmax(scale * q k^T + bias + mask) v  per sequence and head, tiled so that
  * no [Nq,Nk] matrix exists.  q [Nq,Hq*D], k [Nk,Hk*D], v [Nk,Hk*Dv], o [Nq,Hq*Dv];
  * lse F32 [Hq,Nq] = log-sum-exp of each score row, kept for backward.
- * Query head h reads kv head h / (Hq/Hk). */
+ * Query head h reads kv head h / (Hq/Hk). The bias is added after the softcap; p2c uses the kv head.
+ * A row that sees no key gives o = 0 and lse = -inf. Rows of dk, dv in gaps are undefined. */
 typedef struct ql_attn_fwd_args {
     ql_attn_spec spec; ql_mat q, k, v, o, lse, scratch;
 } ql_attn_fwd_args;
@@ -290,8 +298,9 @@ typedef struct ql_q_dequantize_args { ql_qmat q; ql_mat w; int64_t row0; } ql_q_
 typedef enum ql_loss_kind { QL_LOSS_XENT, QL_LOSS_MSE } ql_loss_kind;
 /* XENT: z = softcap(logits);  loss[i] = lse(z_i) - z_i[target_i];
  *       dlogits = (softmax(z) - onehot) * grad_scale * softcap'.  logits [N,V], target I32 [1,N].
- *       Rows with target == ignore give loss 0 and gradient 0.
- * MSE : target F32 [N,V].
+ *       Rows with target == ignore give loss 0 and gradient 0. Smoothing e as torch has it:
+ *       (1 - e) * nll + e * mean over classes of -log p.
+ * MSE : target F32 [N,V]; loss[i] = mean over columns. `weight` multiplies loss and gradient.
  * dlogits absent -> loss only. In place: dlogits == logits. */
 typedef struct ql_loss_args {
     ql_loss_kind kind; ql_mat logits, target, weight, loss, dlogits;  /* weight F32 [1,N] or absent */
@@ -308,7 +317,9 @@ typedef enum ql_opt_kind { QL_OPT_ADAMW, QL_OPT_SGD, QL_OPT_LION } ql_opt_kind;
 /* One optimizer step on a flat range. AdamW in the CPU order of spec 4.2:
  *   p *= 1 - lr*wd;  m = b1*m + (1-b1)*g;  v = b2*v + (1-b2)*g*g
  *   p -= lr/bias1 * m / (sqrt(v)/sqrt(bias2) + eps)         g = grad * unscale * clip
- p, g any float dtype; m, v F32, or
+ * Weight decay first in all kinds. LION: p -= lr * sign(b1*m + (1-b1)*g);  m = b2*m + (1-b2)*g.
+ * SGD: m = b1*m + g;  p -= lr*m  (m absent: p -= lr*g). A beta is the decimal that was meant:
+ * 1 - 0.999f counts as 0.001, as in bitsandbytes. All [1,K]; p, g any float dtype; m, v F32, or
  * U8 dynamic 8-bit with absmax F32 [1, ceil(K/256)] each. `first` = index of element
  * 0 in the whole tensor, so a paged update in chunks equals an unpaged one exactly. */
 typedef struct ql_opt_step_args {

@@ -159,6 +159,7 @@ static void every_dtype_combination_matches_double(void **state) {
             }
 }
 
+/* From many threads to few: the team of clang's OpenMP leaks its buffers when it grows. */
 static void any_number_of_threads_gives_the_same_bits(void **state) {
     static const shape shapes[] = {{.m = 70, .n = 400, .k = 300, .trans_b = true, .alpha = 1},
                                    {.m = 900, .n = 20, .k = 270, .alpha = 1},
@@ -175,7 +176,7 @@ static void any_number_of_threads_gives_the_same_bits(void **state) {
             uint8_t *first = malloc(p.c.buf.size);
             assert_non_null(first);
             memcpy(first, p.c.bytes, p.c.buf.size);
-            for (int threads = 2; threads <= 5; threads++) {
+            for (int threads = 5; threads >= 2; threads--) {
                 product_run(&p, kern[t], threads);
                 assert_memory_equal(first, p.c.bytes, p.c.buf.size);
             }
@@ -635,9 +636,9 @@ static void exponentials_are_accurate_and_keep_nan(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(every_shape_and_orientation_matches_double),
         cmocka_unit_test(every_dtype_combination_matches_double),
-        cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(a_row_does_not_depend_on_the_other_rows),
         cmocka_unit_test(a_batch_is_the_products_one_by_one),
         cmocka_unit_test(a_nan_or_infinity_reaches_exactly_its_row),

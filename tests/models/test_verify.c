@@ -203,8 +203,8 @@ static void one_wrong_value_is_found(void **state) {
         {"model.safetensors", "model.norm.weight", 3, 0.01f, "plain.logits"},
         {"model.safetensors", "model.layers.1.mlp.down_proj.weight", 0, 0.05f, "packed.logits"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        const char *dir = copy_of("tiny-mistral");
-        ql_verify_opts o = {.cases = QL_VERIFY_ALL & ~(unsigned)QL_VERIFY_CURVE, .compute = QL_F32};
+        const char *dir = copy_of("tiny-llama");
+        ql_verify_opts o = {.cases = QL_VERIFY_PLAIN | QL_VERIFY_PACKED | QL_VERIFY_QLORA, .compute = QL_F32};
         if (i == 0) assert_true(verify(dir, 1, &o).ok); /* the copy itself is right */
         perturb(dir, wrong[i].file, wrong[i].tensor, wrong[i].element, wrong[i].by);
         ql_verify_report r = verify(dir, 1, &o);

@@ -2,8 +2,8 @@
  * test_harness.c - the operator harness must notice a broken backend: a test that cannot fail tests
  * nothing.
  *
- * The CPU device runs behind a table whose axpby (or scratch_bytes, or supports) is wrong in one way
- * at a time; each way must turn the axpby cases of the family "elem" into failures that say so.
+ * The CPU device runs behind a table whose axpby (or scratch_bytes, or supports) is wrong in one
+ * way at a time; each way must turn the axpby cases of the family "elem" into failures that say so.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -48,7 +48,7 @@ static ql_status broken_axpby(ql_queue *q, const ql_axpby_args *a) {
     uint8_t *last = byte_of(&a->y, a->y.rows - 1, a->y.cols - 1);
     uint64_t size = ql_dtype_size(a->y.dtype);
     switch (broken.defect) {
-    case ONE_VALUE_OFF: last[size - 1] ^= 0x80; break; /* sign of the last element */
+    case ONE_VALUE_OFF: last[size - 1] ^= 0x40; break; /* exponent of the last element */
     case BEHIND_THE_ROW: last[size] = 0; break;
     case BEFORE_THE_MATRIX: byte_of(&a->y, 0, 0)[-1] = 0; break;
     case INPUT_CHANGED: *byte_of(&a->x, 0, 0) ^= 1; break;
@@ -65,8 +65,7 @@ static uint64_t broken_scratch_bytes(ql_device *dev, ql_op op, const ql_op_args 
     return broken.defect == PLAN_DEPENDS_ON_BINDING && a->scatter_add.dy.buf ? bytes + 64 : bytes;
 }
 
-static ql_support broken_supports(ql_device *dev, ql_op op, const ql_op_args *a,
-                                  const char **why) {
+static ql_support broken_supports(ql_device *dev, ql_op op, const ql_op_args *a, const char **why) {
     if (broken.defect != SAYS_NO) return broken.real->supports(dev, op, a, why);
     *why = "no such unit";
     return QL_SUPPORT_NO;

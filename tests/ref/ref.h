@@ -3,12 +3,11 @@
  *
  * This is the truth of the operator tests and of `qlora selftest`; it shares no code with any
  * backend. A reference call takes the operator's own argument struct, but its matrices are
- * "reference matrices": `buf->host` is double[rows * cols] without gaps (off 0, ld == cols) whatever
- * `dtype` says. `dtype` still tells what the element is on the device, which matters where the
- * formula contains a rounding (quantization). Special contents:
- *   U8 codes    one byte value per double
- *   step block  [1, 16]: the fields of ql_step_block in order, rng_step as a number
- * Nothing is checked and nothing is allocated. Clarity before speed.
+ * "reference matrices": `buf->host` is double[rows * cols] without gaps (off 0, ld == cols)
+ * whatever `dtype` says. `dtype` still tells what the element is on the device, which matters where
+ * the formula contains a rounding (quantization). Special contents: U8 codes    one byte value per
+ * double step block  [1, 16]: the fields of ql_step_block in order, rng_step as a number Nothing is
+ * checked and nothing is allocated. Clarity before speed.
  */
 #ifndef QLORA_TESTS_REF_REF_H
 #define QLORA_TESTS_REF_REF_H
@@ -35,8 +34,12 @@ enum {
 };
 
 /* Values of a reference matrix; NULL when absent. */
-static inline double *ref_values(const ql_mat *m) { return m->buf ? m->buf->host : NULL; }
-static inline double *ref_row(const ql_mat *m, int64_t i) { return ref_values(m) + i * m->cols; }
+static inline double *ref_values(const ql_mat *m) {
+    return m->buf ? m->buf->host : NULL;
+}
+static inline double *ref_row(const ql_mat *m, int64_t i) {
+    return ref_values(m) + i * m->cols;
+}
 
 /* Nearest value of a dtype, ties to even; f32 and wider types return the value itself. */
 double ref_round_to(ql_dtype t, double x);

@@ -17,11 +17,11 @@
 typedef struct row {
     const ql_attn_spec *s;
     const ql_mat *q, *k;
-    int64_t row;      /* of q, o, d_o        */
-    int64_t key0;     /* first key row       */
-    int64_t len;      /* keys of the sequence */
-    int64_t i;        /* position            */
-    int64_t h, hk;    /* query, kv head      */
+    int64_t row;   /* of q, o, d_o        */
+    int64_t key0;  /* first key row       */
+    int64_t len;   /* keys of the sequence */
+    int64_t i;     /* position            */
+    int64_t h, hk; /* query, kv head      */
 } row;
 
 static const double *at_head(const ql_mat *m, int64_t r, int64_t head, int64_t dim) {
@@ -78,12 +78,20 @@ static double score(const row *t, int64_t j, double *slope) {
 /* Fills the place of query row `r` of sequence `seq`, head h. */
 static row row_of(const ql_attn_spec *s, const ql_mat *q, const ql_mat *k, int64_t seq, int64_t r,
                   int64_t h) {
-    int64_t q0 = (int64_t)ref_values(&s->start_q)[seq], q1 = (int64_t)ref_values(&s->start_q)[seq + 1];
+    int64_t q0 = (int64_t)ref_values(&s->start_q)[seq],
+            q1 = (int64_t)ref_values(&s->start_q)[seq + 1];
     int64_t k0 = (int64_t)ref_values(&s->start_kv)[seq];
     int64_t k1 = (int64_t)ref_values(&s->start_kv)[seq + 1];
     int64_t len = s->len_kv.buf ? (int64_t)ref_values(&s->len_kv)[seq] : k1 - k0;
-    return (row){.s = s, .q = q, .k = k, .row = r, .key0 = k0, .len = len,
-                 .i = len - (q1 - q0) + (r - q0), .h = h, .hk = h / (s->heads_q / s->heads_kv)};
+    return (row){.s = s,
+                 .q = q,
+                 .k = k,
+                 .row = r,
+                 .key0 = k0,
+                 .len = len,
+                 .i = len - (q1 - q0) + (r - q0),
+                 .h = h,
+                 .hk = h / (s->heads_q / s->heads_kv)};
 }
 
 static double keep_of(const row *t, int64_t j) {

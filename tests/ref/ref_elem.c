@@ -38,7 +38,9 @@ void ql_ref_dropout(const ql_dropout_args *a) {
 static const double pi = 3.14159265358979323846;
 
 /* gelu (tanh): x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
-static double gelu_inner(double x) { return sqrt(2.0 / pi) * (x + 0.044715 * x * x * x); }
+static double gelu_inner(double x) {
+    return sqrt(2.0 / pi) * (x + 0.044715 * x * x * x);
+}
 
 static double act(ql_act_kind kind, double x) {
     switch (kind) {

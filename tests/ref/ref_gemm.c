@@ -9,7 +9,9 @@ static double op_at(const ql_mat *m, int64_t at, bool trans, int64_t i, int64_t 
 }
 
 /* beta 0 does not read the old value. */
-static double scaled_old(float beta, double old) { return beta == 0.0f ? 0.0 : (double)beta * old; }
+static double scaled_old(float beta, double old) {
+    return beta == 0.0f ? 0.0 : (double)beta * old;
+}
 
 /* Reference matrices have no gaps, so a batch member b of m starts at b * (elements of m), and a
  * stride of 0 repeats the first. The harness lays batches out so. */
@@ -23,8 +25,8 @@ void ql_ref_gemm(const ql_gemm_args *a) {
             for (int64_t j = 0; j < a->c.cols; j++) {
                 double sum = 0.0, *out = &c[i * a->c.cols + j];
                 for (int64_t p = 0; p < k; p++)
-                    sum += op_at(&a->a, at_a, a->trans_a, i, p) *
-                           op_at(&a->b, at_b, a->trans_b, p, j);
+                    sum +=
+                        op_at(&a->a, at_a, a->trans_a, i, p) * op_at(&a->b, at_b, a->trans_b, p, j);
                 *out = (double)a->alpha * sum + scaled_old(a->beta, *out) +
                        (a->bias.buf ? ref_values(&a->bias)[j] : 0.0);
             }
@@ -37,8 +39,8 @@ void ql_ref_gemm_q(const ql_gemm_q_args *a) {
         for (int64_t i = 0; i < a->y.rows; i++) {
             double sum = 0.0, *out = ref_row(&a->y, i) + j;
             for (int64_t p = 0; p < inner; p++)
-                sum += ref_row(&a->x, i)[p] * (double)(a->trans_w ? ref_weight(&a->w, p, j)
-                                                                  : ref_weight(&a->w, j, p));
+                sum += ref_row(&a->x, i)[p] *
+                       (double)(a->trans_w ? ref_weight(&a->w, p, j) : ref_weight(&a->w, j, p));
             *out = (double)a->alpha * sum + scaled_old(a->beta, *out) +
                    (a->bias.buf ? ref_values(&a->bias)[j] : 0.0);
         }

@@ -6,7 +6,7 @@
  *   SGD    m = beta1 m + g';  p -= lr' m                (m absent: p -= lr' g')
  *   Lion   p -= lr' sign(beta1 m + (1 - beta1) g');  m = beta2 m + (1 - beta2) g'
  * beta1 and beta2 mean the decimals that they were rounded from: 1 - 0.999 is 0.001, as in
- * bitsandbytes, and not 1 - 0.999f, which is 1e-5 of it smaller.
+ * bitsandbytes, and not 1 - 0.999f, which is a hundred-thousandth of it less.
  * 8-bit moments: decoded by map[code] * absmax of their block of 256, re-encoded by the CPU rule
  * of 2.2; the parameter uses the values before they are re-encoded.
  */
@@ -48,9 +48,13 @@ static void store_moment(const ql_mat *m, const ql_mat *absmax, const ql_mat *ma
 }
 
 /* The decimal with 7 places next to a float in [0, 1]. */
-static double decimal_of(float x) { return round((double)x * 1e7) / 1e7; }
+static double decimal_of(float x) {
+    return round((double)x * 1e7) / 1e7;
+}
 
-static double sign_of(double x) { return x > 0.0 ? 1.0 : x < 0.0 ? -1.0 : 0.0; }
+static double sign_of(double x) {
+    return x > 0.0 ? 1.0 : x < 0.0 ? -1.0 : 0.0;
+}
 
 /* One element: *m and *v are its moments, already decoded. */
 static double updated(const ql_opt_step_args *a, double p, double g, double *m, double *v) {

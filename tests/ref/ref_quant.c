@@ -36,9 +36,13 @@ double ref_round_to(ql_dtype t, double x) {
 
 /* ------------------------------------------------------------------------ decoding */
 
-static float f32_at(const ql_mat *m, int64_t i) { return (float)ref_values(m)[i]; }
+static float f32_at(const ql_mat *m, int64_t i) {
+    return (float)ref_values(m)[i];
+}
 
-static int64_t block_of(const ql_qmat *w, int64_t e) { return e / (w->block == 0 ? w->k : w->block); }
+static int64_t block_of(const ql_qmat *w, int64_t e) {
+    return e / (w->block == 0 ? w->k : w->block);
+}
 
 /* Scale of block b of the whole weight: stored, or (code2[q] * scale2[b / block2]) + offset in two
  * roundings. The arrays begin with the block (group) that holds the first element held here. */
@@ -142,11 +146,22 @@ static int nearest_cpu(const sorted_table *s, float v) {
     return s->code[place];
 }
 
-static const float nf4_table[16] = {
-    -1.0f,                 -0.6961928009986877f, -0.5250730514526367f,  -0.39491748809814453f,
-    -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
-    0.07958029955625534f,  0.16093020141124725f, 0.24611230194568634f,  0.33791524171829224f,
-    0.44070982933044434f,  0.5626170039176941f,  0.7229568362236023f,   1.0f};
+static const float nf4_table[16] = {-1.0f,
+                                    -0.6961928009986877f,
+                                    -0.5250730514526367f,
+                                    -0.39491748809814453f,
+                                    -0.28444138169288635f,
+                                    -0.18477343022823334f,
+                                    -0.09105003625154495f,
+                                    0.0f,
+                                    0.07958029955625534f,
+                                    0.16093020141124725f,
+                                    0.24611230194568634f,
+                                    0.33791524171829224f,
+                                    0.44070982933044434f,
+                                    0.5626170039176941f,
+                                    0.7229568362236023f,
+                                    1.0f};
 
 static bool is_nf4(const ql_mat *table) {
     for (int i = 0; i < 16; i++)
@@ -161,8 +176,8 @@ static bool is_fp4(const ql_mat *table) {
 
 /* CUDA rule 1.4: thresholds of its own, `>`, NaN compares false everywhere. */
 static int nearest_cuda(const ql_mat *table, const sorted_table *s, float v) {
-    static const float fp4[7] = {0.0026041700039058924f, 0.0859375f, 0.2083333283662796f,
-                                 0.2916666567325592f, 0.4166666865348816f, 0.5833330154418945f,
+    static const float fp4[7] = {0.0026041700039058924f, 0.0859375f,          0.2083333283662796f,
+                                 0.2916666567325592f,    0.4166666865348816f, 0.5833330154418945f,
                                  0.8333333134651184f};
     static const int fp4_code[8] = {0, 1, 6, 7, 4, 5, 2, 3};
     int place = 0;
@@ -204,7 +219,9 @@ static float absmax_of(const double *w, int64_t n, ql_quant_rule rule) {
     return top;
 }
 
-static float clamp1(float v) { return v > 1.0f ? 1.0f : v < -1.0f ? -1.0f : v; }
+static float clamp1(float v) {
+    return v > 1.0f ? 1.0f : v < -1.0f ? -1.0f : v;
+}
 
 /* One block of n elements from flat element e0. `partial`: the last, incomplete block of the whole
  * weight. */
@@ -285,8 +302,9 @@ static void encode_dyn8(const ql_q_quantize_args *a, int64_t b, int64_t e0, int6
     ref_values(&a->q.scale)[b] = (double)top;
     for (int64_t i = 0; i < n; i++) {
         float v = (float)w[i] * (1.0f / top);
-        put_code(&a->q, e0 + i, a->rule == QL_RULE_CPU ? ref_dyn8_code(ref_values(&a->q.table), v)
-                                                       : dyn8_code_cuda(&a->q.table, v));
+        put_code(&a->q, e0 + i,
+                 a->rule == QL_RULE_CPU ? ref_dyn8_code(ref_values(&a->q.table), v)
+                                        : dyn8_code_cuda(&a->q.table, v));
     }
 }
 
@@ -304,7 +322,8 @@ void ql_ref_q_quantize(const ql_q_quantize_args *a) {
     sorted_table s = {0};
     sort_table(&a->q.table, &s);
     int64_t size = a->q.n * a->q.k, block = a->q.block == 0 ? a->q.k : a->q.block;
-    for (int64_t i = 0; i < a->q.codes.rows * a->q.codes.cols; i++) ref_values(&a->q.codes)[i] = 0.0;
+    for (int64_t i = 0; i < a->q.codes.rows * a->q.codes.cols; i++)
+        ref_values(&a->q.codes)[i] = 0.0;
     fill_last_byte(a, &s, size);
     for (int64_t e0 = 0; e0 < size; e0 += block) {
         int64_t n = size - e0 < block ? size - e0 : block;

@@ -2,9 +2,10 @@
  * test_fd.c - the reference backward operators against central differences of the reference
  * forward, all in double.
  *
- * For an operator y = f(x) and a random cotangent w, L(x) = sum w y. The backward operator, fed with
- * w as dy, must give dL/dx, which is compared element by element with (L(x + h) - L(x - h)) / 2h.
- * h = 1e-5: the truncation h^2 f''' / 6 and the rounding 1e-16 |L| / h are both about 1e-10 here.
+ * For an operator y = f(x) and a random cotangent w, L(x) = sum w y. The backward operator, fed
+ * with w as dy, must give dL/dx, which is compared element by element with (L(x + h) - L(x - h)) /
+ * 2h. h = 1e-5: the truncation h^2 f''' / 6 and the rounding 1e-16 |L| / h are both about 1e-10
+ * here.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -63,7 +64,9 @@ static ql_mat randoms(int64_t rows, int64_t cols) {
     return m;
 }
 
-static ql_mat like(const ql_mat *m) { return zeros(m->dtype, m->rows, m->cols); }
+static ql_mat like(const ql_mat *m) {
+    return zeros(m->dtype, m->rows, m->cols);
+}
 
 static ql_mat integers(int64_t cols, const int *v) {
     ql_mat m = zeros(QL_I32, 1, cols);
@@ -139,8 +142,8 @@ static void act_bwd_is_the_gradient_of_act_fwd(void **state) {
             if (gated) up = randoms(3, 7), dup = like(&x);
             ql_op_args a = {.act_fwd = {.kind = (ql_act_kind)kind, .x = x, .up = up, .y = y}};
             forward f = {QL_OP_ACT_FWD, &a, &y, &w};
-            ql_ref_act_bwd(&(ql_act_bwd_args){.kind = (ql_act_kind)kind, .x = x, .up = up,
-                                              .dy = w, .dx = dx, .dup = dup});
+            ql_ref_act_bwd(&(ql_act_bwd_args){
+                .kind = (ql_act_kind)kind, .x = x, .up = up, .dy = w, .dx = dx, .dup = dup});
             check_gradient(&f, "x", &x, &dx);
             if (gated) check_gradient(&f, "up", &up, &dup);
         }
@@ -179,13 +182,29 @@ static void check_norm(ql_norm_kind kind, int32_t groups, float w_offset) {
     ql_mat b = randoms(1, 12 / groups), sum = like(&x), y = like(&x), c = randoms(3, 12);
     ql_mat mean = zeros(QL_F32, 1, 3 * groups), rstd = like(&mean);
     ql_mat dx = like(&x), dw = like(&w), db = like(&b);
-    ql_op_args a = {.norm_fwd = {.kind = kind, .eps = 1e-3f, .w_offset = w_offset,
-                                 .groups = groups, .x = x, .residual = residual, .w = w, .b = b,
-                                 .sum = sum, .y = y, .mean = mean, .rstd = rstd}};
+    ql_op_args a = {.norm_fwd = {.kind = kind,
+                                 .eps = 1e-3f,
+                                 .w_offset = w_offset,
+                                 .groups = groups,
+                                 .x = x,
+                                 .residual = residual,
+                                 .w = w,
+                                 .b = b,
+                                 .sum = sum,
+                                 .y = y,
+                                 .mean = mean,
+                                 .rstd = rstd}};
     forward f = {QL_OP_NORM_FWD, &a, &y, &c};
     ql_ref_run(QL_OP_NORM_FWD, &a);
-    ql_ref_norm_bwd(&(ql_norm_bwd_args){.kind = kind, .w_offset = w_offset, .s = sum, .w = w,
-                                        .mean = mean, .rstd = rstd, .dy = c, .dx = dx, .dw = dw,
+    ql_ref_norm_bwd(&(ql_norm_bwd_args){.kind = kind,
+                                        .w_offset = w_offset,
+                                        .s = sum,
+                                        .w = w,
+                                        .mean = mean,
+                                        .rstd = rstd,
+                                        .dy = c,
+                                        .dx = dx,
+                                        .dw = dw,
                                         .db = db});
     check_gradient(&f, "x", &x, &dx);
     check_gradient(&f, "residual", &residual, &dx);
@@ -205,7 +224,7 @@ static void norm_bwd_is_the_gradient_of_norm_fwd(void **state) {
 static void rope_with_sign_minus_is_the_gradient_of_rope(void **state) {
     (void)state;
     for (int interleaved = 0; interleaved < 2; interleaved++) {
-            reset();
+        reset();
         ql_mat x = randoms(3, 20), table = zeros(QL_F32, 8, 6), y = like(&x), dx = like(&x);
         ql_mat w = randoms(3, 20), pos = integers(3, (int[]){5, 0, 2});
         for (int p = 0; p < 8; p++)
@@ -213,8 +232,14 @@ static void rope_with_sign_minus_is_the_gradient_of_rope(void **state) {
                 ref_row(&table, p)[i] = cos(p * pow(10.0, -i));
                 ref_row(&table, p)[3 + i] = sin(p * pow(10.0, -i));
             }
-        ql_op_args a = {.rope = {.x = x, .table = table, .pos = pos, .y = y, .heads = 2,
-                                 .head_dim = 10, .rot = 6, .sign = 1.0f,
+        ql_op_args a = {.rope = {.x = x,
+                                 .table = table,
+                                 .pos = pos,
+                                 .y = y,
+                                 .heads = 2,
+                                 .head_dim = 10,
+                                 .rot = 6,
+                                 .sign = 1.0f,
                                  .interleaved = interleaved != 0}};
         ql_rope_args back = a.rope;
         forward f = {QL_OP_ROPE, &a, &y, &w};
@@ -237,9 +262,18 @@ typedef struct attn_kind {
 enum { BUCKETS = 3, D = 4, DV = 3 };
 
 static ql_attn_spec spec_of(const attn_kind *k, int64_t nq, int64_t nk) {
-    ql_attn_spec s = {.heads_q = k->hq, .heads_kv = k->hk, .dim_qk = D, .dim_v = DV, .scale = 0.5f,
-                      .softcap = k->softcap, .window = k->window, .causal = k->causal,
-                      .dropout = k->dropout, .max_q = 5, .max_kv = 6, .bias = k->bias};
+    ql_attn_spec s = {.heads_q = k->hq,
+                      .heads_kv = k->hk,
+                      .dim_qk = D,
+                      .dim_v = DV,
+                      .scale = 0.5f,
+                      .softcap = k->softcap,
+                      .window = k->window,
+                      .causal = k->causal,
+                      .dropout = k->dropout,
+                      .max_q = 5,
+                      .max_kv = 6,
+                      .bias = k->bias};
     s.rng = (ql_rng){.seed = 99, .stream = 5};
     s.start_q = integers(3, (int[]){0, 4, 9}); /* packed: sequences of 4 and 5 */
     s.start_kv = k->cross ? integers(3, (int[]){0, 3, 9}) : s.start_q;
@@ -261,8 +295,16 @@ static void check_attn(const attn_kind *k) {
     ql_attn_spec spec = spec_of(k, 9, 9);
     ql_op_args a = {.attn_fwd = {.spec = spec, .q = q, .k = key, .v = v, .o = o, .lse = lse}};
     forward f = {QL_OP_ATTN_FWD, &a, &o, &w};
-    ql_attn_bwd_args b = {.spec = spec, .q = q, .k = key, .v = v, .o = o, .lse = lse, .d_o = w,
-                          .dq = like(&q), .dk = like(&key), .dv = like(&v)};
+    ql_attn_bwd_args b = {.spec = spec,
+                          .q = q,
+                          .k = key,
+                          .v = v,
+                          .o = o,
+                          .lse = lse,
+                          .d_o = w,
+                          .dq = like(&q),
+                          .dk = like(&key),
+                          .dv = like(&v)};
     if (k->bias == QL_BIAS_TABLE) b.dtable = like(&spec.table);
     if (k->bias == QL_BIAS_DISENT) b.dc2p = like(&spec.c2p), b.dp2c = like(&spec.p2c);
     ql_ref_run(QL_OP_ATTN_FWD, &a);
@@ -291,7 +333,7 @@ static void attn_bwd_is_the_gradient_of_attn_fwd(void **state) {
         {2, 1, false, true, 0, 0, 0, QL_BIAS_NONE},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-            reset();
+        reset();
         check_attn(&kinds[i]);
     }
 }
@@ -302,18 +344,34 @@ static void attn_bwd_is_the_gradient_of_attn_fwd(void **state) {
 static void gemm_gradients_are_gemms(void **state) {
     (void)state;
     for (int trans = 0; trans < 4; trans++) {
-            reset();
+        reset();
         bool ta = trans & 1, tb = trans & 2;
         ql_mat a = ta ? randoms(4, 3) : randoms(3, 4), b = tb ? randoms(5, 4) : randoms(4, 5);
         ql_mat c = zeros(QL_F32, 3, 5), w = randoms(3, 5), bias = randoms(1, 5);
         ql_mat da = like(&a), db = like(&b), dbias = like(&bias);
-        ql_op_args args = {.gemm = {.a = a, .b = b, .c = c, .bias = bias, .trans_a = ta,
-                                    .trans_b = tb, .alpha = 2.0f, .batch = 1}};
+        ql_op_args args = {.gemm = {.a = a,
+                                    .b = b,
+                                    .c = c,
+                                    .bias = bias,
+                                    .trans_a = ta,
+                                    .trans_b = tb,
+                                    .alpha = 2.0f,
+                                    .batch = 1}};
         forward f = {QL_OP_GEMM, &args, &c, &w};
-        ql_gemm_args ga = {.a = ta ? b : w, .b = ta ? w : b, .c = da, .trans_a = ta && tb,
-                           .trans_b = ta || !tb, .alpha = 2.0f, .batch = 1};
-        ql_gemm_args gb = {.a = tb ? w : a, .b = tb ? a : w, .c = db, .trans_a = tb || !ta,
-                           .trans_b = tb && ta, .alpha = 2.0f, .batch = 1};
+        ql_gemm_args ga = {.a = ta ? b : w,
+                           .b = ta ? w : b,
+                           .c = da,
+                           .trans_a = ta && tb,
+                           .trans_b = ta || !tb,
+                           .alpha = 2.0f,
+                           .batch = 1};
+        ql_gemm_args gb = {.a = tb ? w : a,
+                           .b = tb ? a : w,
+                           .c = db,
+                           .trans_a = tb || !ta,
+                           .trans_b = tb && ta,
+                           .alpha = 2.0f,
+                           .batch = 1};
         ql_ref_gemm(&ga);
         ql_ref_gemm(&gb);
         ql_ref_sum_rows(&(ql_sum_rows_args){.x = w, .y = dbias});
@@ -346,21 +404,41 @@ static void gemm_q_transposed_is_the_gradient_wrt_x(void **state) {
 static void lora_bwd_is_the_gradient_of_lora_fwd(void **state) {
     (void)state;
     for (int quantized = 0; quantized < 2; quantized++) {
-            reset();
+        reset();
         ql_mat x = randoms(3, 6), a = randoms(2, 6), b = randoms(5, 2), wd = {0};
         ql_mat y = zeros(QL_F32, 3, 5), u = zeros(QL_F32, 3, 2), c = randoms(3, 5);
         ql_mat dx = like(&x), da = like(&a), db = like(&b);
         ql_qmat w = {0};
-        if (quantized) w = weight(5, 6);
-        else wd = randoms(5, 6);
+        if (quantized)
+            w = weight(5, 6);
+        else
+            wd = randoms(5, 6);
         const ql_rng rng = {.seed = 4, .stream = 9};
-        ql_op_args args = {.lora_fwd = {.x = x, .wd = wd, .w = w, .a = a, .b = b, .u = u, .y = y,
-                                        .s = 0.5f, .p = 0.25f, .rng = rng}};
+        ql_op_args args = {.lora_fwd = {.x = x,
+                                        .wd = wd,
+                                        .w = w,
+                                        .a = a,
+                                        .b = b,
+                                        .u = u,
+                                        .y = y,
+                                        .s = 0.5f,
+                                        .p = 0.25f,
+                                        .rng = rng}};
         forward f = {QL_OP_LORA_FWD, &args, &y, &c};
         ql_ref_run(QL_OP_LORA_FWD, &args);
-        ql_ref_lora_bwd(&(ql_lora_bwd_args){.x = x, .wd = wd, .w = w, .a = a, .b = b, .u = u,
-                                            .dy = c, .dx = dx, .da = da, .db = db, .s = 0.5f,
-                                            .p = 0.25f, .rng = rng});
+        ql_ref_lora_bwd(&(ql_lora_bwd_args){.x = x,
+                                            .wd = wd,
+                                            .w = w,
+                                            .a = a,
+                                            .b = b,
+                                            .u = u,
+                                            .dy = c,
+                                            .dx = dx,
+                                            .da = da,
+                                            .db = db,
+                                            .s = 0.5f,
+                                            .p = 0.25f,
+                                            .rng = rng});
         check_gradient(&f, "x", &x, &dx);
         check_gradient(&f, "a", &a, &da);
         check_gradient(&f, "b", &b, &db);
@@ -374,19 +452,27 @@ static void dlogits_is_the_gradient_of_the_sum_of_losses(void **state) {
     static const struct {
         ql_loss_kind kind;
         float softcap, smoothing;
-    } kinds[] = {{QL_LOSS_XENT, 0, 0}, {QL_LOSS_XENT, 1.5f, 0}, {QL_LOSS_XENT, 0, 0.2f},
-                 {QL_LOSS_XENT, 1.5f, 0.2f}, {QL_LOSS_MSE, 0, 0}};
+    } kinds[] = {{QL_LOSS_XENT, 0, 0},
+                 {QL_LOSS_XENT, 1.5f, 0},
+                 {QL_LOSS_XENT, 0, 0.2f},
+                 {QL_LOSS_XENT, 1.5f, 0.2f},
+                 {QL_LOSS_MSE, 0, 0}};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-            reset();
+        reset();
         bool xent = kinds[i].kind == QL_LOSS_XENT;
         ql_mat x = randoms(4, 5), weight_ = randoms(1, 4), loss = zeros(QL_F32, 1, 4);
         ql_mat target = xent ? integers(4, (int[]){2, -100, 0, 4}) : randoms(4, 5);
         ql_mat ones = zeros(QL_F32, 1, 4), dx = like(&x), step = zeros(QL_F32, 1, REF_STEP_WORDS);
         for (int e = 0; e < 4; e++) ref_values(&ones)[e] = 0.5; /* loss_scale below */
         ref_values(&step)[REF_STEP_LOSS_SCALE] = 0.25;
-        ql_op_args a = {.loss = {.kind = kinds[i].kind, .logits = x, .target = target,
-                                 .weight = weight_, .loss = loss, .ignore = -100,
-                                 .softcap = kinds[i].softcap, .smoothing = kinds[i].smoothing}};
+        ql_op_args a = {.loss = {.kind = kinds[i].kind,
+                                 .logits = x,
+                                 .target = target,
+                                 .weight = weight_,
+                                 .loss = loss,
+                                 .ignore = -100,
+                                 .softcap = kinds[i].softcap,
+                                 .smoothing = kinds[i].smoothing}};
         ql_loss_args b = a.loss;
         forward f = {QL_OP_LOSS, &a, &loss, &ones};
         b.dlogits = dx, b.grad_scale = 2.0f, b.step = step;

@@ -20,9 +20,11 @@ static void philox_gives_the_published_vectors(void **state) {
         uint32_t ctr[4], key[2], want[4];
     } kat[] = {
         {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
-        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff},
+        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+         {0xffffffff, 0xffffffff},
          {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0},
+        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         {0xa4093822, 0x299f31d0},
          {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
     };
     (void)state;
@@ -91,16 +93,38 @@ static void sixteen_bit_formats_survive_a_round_trip(void **state) {
 
 /* ------------------------------------------------------------------- quantization */
 
-static const double nf4[16] = {
-    -1.0,                 -0.6961928009986877,  -0.5250730514526367,  -0.39491748809814453,
-    -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0,
-    0.07958029955625534,  0.16093020141124725,  0.24611230194568634,  0.33791524171829224,
-    0.44070982933044434,  0.5626170039176941,   0.7229568362236023,   1.0};
-static const double fp4[16] = {
-    0.0, 0.0052083334885537624,  0.6666666865348816,  1.0,
-    0.3333333432674408,  0.5,  0.1666666716337204,  0.25,
-    0.0, -0.0052083334885537624, -0.6666666865348816, -1.0,
-    -0.3333333432674408, -0.5, -0.1666666716337204, -0.25};
+static const double nf4[16] = {-1.0,
+                               -0.6961928009986877,
+                               -0.5250730514526367,
+                               -0.39491748809814453,
+                               -0.28444138169288635,
+                               -0.18477343022823334,
+                               -0.09105003625154495,
+                               0.0,
+                               0.07958029955625534,
+                               0.16093020141124725,
+                               0.24611230194568634,
+                               0.33791524171829224,
+                               0.44070982933044434,
+                               0.5626170039176941,
+                               0.7229568362236023,
+                               1.0};
+static const double fp4[16] = {0.0,
+                               0.0052083334885537624,
+                               0.6666666865348816,
+                               1.0,
+                               0.3333333432674408,
+                               0.5,
+                               0.1666666716337204,
+                               0.25,
+                               0.0,
+                               -0.0052083334885537624,
+                               -0.6666666865348816,
+                               -1.0,
+                               -0.3333333432674408,
+                               -0.5,
+                               -0.1666666716337204,
+                               -0.25};
 
 /* n values in blocks of 4 -> bytes and absmax. */
 static void encode(const double *table, const double *w, int n, ql_quant_rule rule, double *bytes,
@@ -160,8 +184,8 @@ static void dynamic_map(double *map) {
         int k = 1 << i;
         float step = (1.0f - 0.1f) / (float)k, scale = (float)pow(10.0, i - 6), last = 0.0f;
         for (int j = 0; j <= k; j++) {
-            float p = j < (k + 1) / 2 ? fmaf(step, (float)j, 0.1f)
-                                      : fmaf(-step, (float)(k - j), 1.0f);
+            float p =
+                j < (k + 1) / 2 ? fmaf(step, (float)j, 0.1f) : fmaf(-step, (float)(k - j), 1.0f);
             float mean = (last + p) / 2.0f * scale;
             if (j > 0) map[n++] = (double)mean, map[n++] = -(double)mean;
             last = p;

@@ -9,8 +9,13 @@
 
 tensor *tc_add(opcase *c, ql_mat *m, const char *name, ql_dtype t, int64_t rows, int64_t cols) {
     tensor *x = &c->tensors[c->n_tensors++];
-    *x = (tensor){.name = name, .at = (uint64_t)((char *)m - (char *)&c->args), .dtype = t,
-                  .rows = rows, .cols = cols, .count = 1, .limit = -1.0};
+    *x = (tensor){.name = name,
+                  .at = (uint64_t)((char *)m - (char *)&c->args),
+                  .dtype = t,
+                  .rows = rows,
+                  .cols = cols,
+                  .count = 1,
+                  .limit = -1.0};
     *m = (ql_mat){.rows = rows, .cols = cols, .ld = cols, .dtype = t};
     x->values = ql_arena_alloc(&c->arena, (size_t)(rows * cols), sizeof *x->values);
     if (!x->values) c->out_of_memory = true;
@@ -49,7 +54,8 @@ void tc_same(opcase *c, ql_mat *m, const ql_mat *other) {
 double *tc_step(opcase *c, ql_mat *m, const char *name) {
     double *v = tc_in(c, m, name, QL_F32, 1, REF_STEP_WORDS);
     tc_find(c, m)->form = FORM_STEP;
-    *m = (ql_mat){.rows = 1, .cols = QL_STEP_BLOCK_BYTES, .ld = QL_STEP_BLOCK_BYTES, .dtype = QL_U8};
+    *m =
+        (ql_mat){.rows = 1, .cols = QL_STEP_BLOCK_BYTES, .ld = QL_STEP_BLOCK_BYTES, .dtype = QL_U8};
     if (!v) return NULL;
     v[REF_STEP_LR] = 1e-2, v[REF_STEP_LOSS_SCALE] = 0.25, v[REF_STEP_UNSCALE] = 0.5;
     v[REF_STEP_BIAS1] = 1.0 - pow(0.9, 3), v[REF_STEP_BIAS2] = 1.0 - pow(0.999, 3);
@@ -73,7 +79,9 @@ uint64_t tc_bits(opcase *c) {
     return z ^ z >> 31;
 }
 
-double tc_uniform(opcase *c) { return (double)(tc_bits(c) >> 11) * 0x1p-53; }
+double tc_uniform(opcase *c) {
+    return (double)(tc_bits(c) >> 11) * 0x1p-53;
+}
 
 void tc_normal(opcase *c, double *v, int64_t n, double scale) {
     for (int64_t i = 0; v && i < n; i++) {
@@ -87,7 +95,9 @@ void tc_range(opcase *c, double *v, int64_t n, int64_t lo, int64_t hi) {
         v[i] = (double)(lo + (int64_t)(tc_bits(c) % (uint64_t)(hi - lo)));
 }
 
-const char *tc_type(ql_dtype t) { return ql_dtype_name(t); }
+const char *tc_type(ql_dtype t) {
+    return ql_dtype_name(t);
+}
 
 void tc_label(opcase *c, const char *fmt, ...) {
     va_list args;

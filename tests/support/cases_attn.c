@@ -4,12 +4,18 @@
 #include "tests/ref/ref.h"
 #include "tests/support/opcase.h"
 
-enum { CAUSAL = 1, DROPOUT = 2, CACHE = 4, CROSS = 8, FROZEN_BIAS = 16,
-       EMPTY = 32, /* the second sequence has no rows                           */
-       BLIND = 64  /* fewer keys than queries: the first queries see no key      */ };
+enum {
+    CAUSAL = 1,
+    DROPOUT = 2,
+    CACHE = 4,
+    CROSS = 8,
+    FROZEN_BIAS = 16,
+    EMPTY = 32, /* the second sequence has no rows                           */
+    BLIND = 64  /* fewer keys than queries: the first queries see no key      */
+};
 
 typedef struct attn_case {
-    int seqs, len;         /* sequences of lengths len, len - 3, len + 2, ... */
+    int seqs, len; /* sequences of lengths len, len - 3, len + 2, ... */
     int32_t hq, hk, d, dv;
     ql_dtype t;
     int flags;
@@ -103,9 +109,14 @@ static void add_bias(opcase *c, const attn_case *k, ql_attn_spec *spec, sizes n)
 }
 
 static sizes add_spec(opcase *c, const attn_case *k, ql_attn_spec *spec) {
-    *spec = (ql_attn_spec){.heads_q = k->hq, .heads_kv = k->hk, .dim_qk = k->d, .dim_v = k->dv,
-                           .scale = (float)(1.0 / sqrt((double)k->d)), .softcap = k->softcap,
-                           .window = k->window, .causal = k->flags & CAUSAL};
+    *spec = (ql_attn_spec){.heads_q = k->hq,
+                           .heads_kv = k->hk,
+                           .dim_qk = k->d,
+                           .dim_v = k->dv,
+                           .scale = (float)(1.0 / sqrt((double)k->d)),
+                           .softcap = k->softcap,
+                           .window = k->window,
+                           .causal = k->flags & CAUSAL};
     sizes n = add_starts(c, k, spec);
     if (k->flags & DROPOUT) {
         spec->dropout = 0.2f;
@@ -131,27 +142,26 @@ static void build_fwd(opcase *c, const attn_case *k) {
 static void fill_forward(opcase *c) {
     ql_op_args forward = {0};
     const ql_attn_bwd_args *b = &c->args.attn_bwd;
-    forward.attn_fwd = (ql_attn_fwd_args){.spec = b->spec, .q = b->q, .k = b->k, .v = b->v,
-                                          .o = b->o, .lse = b->lse};
+    forward.attn_fwd = (ql_attn_fwd_args){
+        .spec = b->spec, .q = b->q, .k = b->k, .v = b->v, .o = b->o, .lse = b->lse};
     for (int i = 0; i < c->n_tensors; i++) {
         tensor *t = &c->tensors[i];
         const ql_mat *m = (const ql_mat *)(const void *)((char *)&c->args + t->at);
         ql_attn_fwd_args *f = &forward.attn_fwd;
         uint64_t spec_at = t->at - offsetof(ql_attn_bwd_args, spec);
-        ql_mat *to = m == &b->q     ? &f->q
-                     : m == &b->k   ? &f->k
-                     : m == &b->v   ? &f->v
-                     : m == &b->o   ? &f->o
-                     : m == &b->lse ? &f->lse
-                     : spec_at < sizeof f->spec
-                         ? (ql_mat *)(void *)((char *)&f->spec + spec_at)
-                         : NULL;
+        ql_mat *to = m == &b->q                 ? &f->q
+                     : m == &b->k               ? &f->k
+                     : m == &b->v               ? &f->v
+                     : m == &b->o               ? &f->o
+                     : m == &b->lse             ? &f->lse
+                     : spec_at < sizeof f->spec ? (ql_mat *)(void *)((char *)&f->spec + spec_at)
+                                                : NULL;
         if (!to) continue;
         t->ref_buf.host = t->values;
         for (int64_t e = 0; t->values && e < t->rows * t->cols; e++)
             t->values[e] = ref_round_to(t->dtype, t->values[e]);
-        *to = (ql_mat){.buf = &t->ref_buf, .rows = t->rows, .cols = t->cols, .ld = t->cols,
-                       .dtype = t->dtype};
+        *to = (ql_mat){
+            .buf = &t->ref_buf, .rows = t->rows, .cols = t->cols, .ld = t->cols, .dtype = t->dtype};
     }
     if (!c->out_of_memory) ql_ref_attn_fwd(&forward.attn_fwd);
 }
@@ -182,16 +192,19 @@ static void build(opcase *c, int row) {
     static const char *const biases[] = {"", " table", " disent"};
     const attn_case *k = &cases[row % N_SHAPES];
     c->op = row < N_SHAPES ? QL_OP_ATTN_FWD : QL_OP_ATTN_BWD;
-    tc_label(c, "%s %d x %d heads %d/%d dim %d/%d %s%s%s%s%s window %d cap %g%s",
-             ql_op_name(c->op), k->seqs, k->len, (int)k->hq, (int)k->hk, (int)k->d, (int)k->dv,
-             tc_type(k->t), k->flags & CAUSAL ? " causal" : "", k->flags & DROPOUT ? " dropout" : "",
-             k->flags & CACHE ? " cache" : "", k->flags & CROSS   ? " cross"
+    tc_label(c, "%s %d x %d heads %d/%d dim %d/%d %s%s%s%s%s window %d cap %g%s", ql_op_name(c->op),
+             k->seqs, k->len, (int)k->hq, (int)k->hk, (int)k->d, (int)k->dv, tc_type(k->t),
+             k->flags & CAUSAL ? " causal" : "", k->flags & DROPOUT ? " dropout" : "",
+             k->flags & CACHE ? " cache" : "",
+             k->flags & CROSS   ? " cross"
              : k->flags & EMPTY ? " empty"
              : k->flags & BLIND ? " blind"
-                                : "", (int)k->window,
-             (double)k->softcap, biases[k->bias]);
-    if (c->op == QL_OP_ATTN_FWD) build_fwd(c, k);
-    else build_bwd(c, k);
+                                : "",
+             (int)k->window, (double)k->softcap, biases[k->bias]);
+    if (c->op == QL_OP_ATTN_FWD)
+        build_fwd(c, k);
+    else
+        build_bwd(c, k);
 }
 
 const opfamily ql_opfamily_attn = {"attn", 2 * N_SHAPES - N_GENERATION, build};

@@ -17,6 +17,8 @@ static const elem_case cases[] = {
     {QL_OP_FILL, 7, 65, 0, QL_F16, 0, -0.1f, 0, 0},
     {QL_OP_FILL, 33, 513, 0, QL_BF16, 0, 0.0f, 0, 0},
     {QL_OP_FILL, 2, 4100, 0, QL_F32, 0, 1e-30f, 0, 0},
+    {QL_OP_FILL, 3, 600, 0, QL_I32, 0, -3.0f, 0, 0},
+    {QL_OP_FILL, 3, 600, 0, QL_U8, 0, 127.0f, 0, 0},
 
     {QL_OP_AXPBY, 1, 1, QL_F32, QL_F32, 0, 1.0f, 0.0f, 0},
     {QL_OP_AXPBY, 5, 7, QL_F32, QL_F32, 0, 0.5f, -2.0f, 0},
@@ -72,9 +74,12 @@ static void build_axpby(opcase *c, const elem_case *k) {
     a->alpha = k->alpha;
     a->beta = k->beta;
     IN(x, k->x, x_rows, k->cols);
-    if (k->flags & INPLACE) tc_same(c, &a->y, &a->x);
-    else if (k->beta == 0.0f) OUT(y, k->y, k->rows, k->cols); /* NaN must not come through */
-    else UPDATE(y, k->y, k->rows, k->cols);
+    if (k->flags & INPLACE)
+        tc_same(c, &a->y, &a->x);
+    else if (k->beta == 0.0f)
+        OUT(y, k->y, k->rows, k->cols); /* NaN must not come through */
+    else
+        UPDATE(y, k->y, k->rows, k->cols);
 }
 
 static void build_dropout(opcase *c, const elem_case *k) {
@@ -82,8 +87,10 @@ static void build_dropout(opcase *c, const elem_case *k) {
     a->p = k->alpha;
     a->rng = (ql_rng){.seed = tc_bits(c), .stream = tc_bits(c)};
     IN(x, k->x, k->rows, k->cols);
-    if (k->flags & INPLACE) tc_same(c, &a->y, &a->x);
-    else OUT(y, k->y, k->rows, k->cols);
+    if (k->flags & INPLACE)
+        tc_same(c, &a->y, &a->x);
+    else
+        OUT(y, k->y, k->rows, k->cols);
     if (k->flags & KEY) tc_key(c, &a->rng.key, "rng.key", k->rows);
     if (k->flags & STEP) tc_step(c, &a->rng.step, "rng.step");
 }
@@ -93,8 +100,10 @@ static void build_act_fwd(opcase *c, const elem_case *k) {
     a->kind = k->kind;
     IN_SCALED(x, k->x, k->rows, k->cols, k->flags & WIDE ? 8.0 : 1.5);
     if (k->flags & UP) IN(up, k->x, k->rows, k->cols);
-    if (k->flags & INPLACE) tc_same(c, &a->y, &a->x);
-    else OUT(y, k->y, k->rows, k->cols);
+    if (k->flags & INPLACE)
+        tc_same(c, &a->y, &a->x);
+    else
+        OUT(y, k->y, k->rows, k->cols);
 }
 
 static void build_act_bwd(opcase *c, const elem_case *k) {
@@ -103,15 +112,20 @@ static void build_act_bwd(opcase *c, const elem_case *k) {
     IN_SCALED(x, k->x, k->rows, k->cols, k->flags & WIDE ? 8.0 : 1.5);
     if (k->flags & UP) IN(up, k->x, k->rows, k->cols);
     IN(dy, k->x, k->rows, k->cols);
-    if (k->flags & INPLACE) tc_same(c, &a->dx, &a->x);
-    else OUT(dx, k->y, k->rows, k->cols);
+    if (k->flags & INPLACE)
+        tc_same(c, &a->dx, &a->x);
+    else
+        OUT(dx, k->y, k->rows, k->cols);
     if (!(k->flags & DUP)) return;
-    if (k->flags & INPLACE) tc_same(c, &a->dup, &a->up);
-    else OUT(dup, k->y, k->rows, k->cols);
+    if (k->flags & INPLACE)
+        tc_same(c, &a->dup, &a->up);
+    else
+        OUT(dup, k->y, k->rows, k->cols);
 }
 
 static void build(opcase *c, int row) {
-    static const char *const kinds[] = {"identity", "relu", "gelu_erf", "gelu_tanh", "silu", "tanh"};
+    static const char *const kinds[] = {"identity",  "relu", "gelu_erf",
+                                        "gelu_tanh", "silu", "tanh"};
     const elem_case *k = &cases[row];
     bool act = k->op == QL_OP_ACT_FWD || k->op == QL_OP_ACT_BWD;
     c->op = k->op;

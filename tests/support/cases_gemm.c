@@ -62,8 +62,10 @@ static void build(opcase *c, int row) {
     IN(a, k->a, a->trans_a ? k->k : k->m, a->trans_a ? k->m : k->k);
     IN(b, k->b, a->trans_b ? k->n : k->k, a->trans_b ? k->k : k->n);
     if (k->flags & BIAS) IN(bias, k->c, 1, k->n);
-    if (a->beta == 0.0f) OUT(c, k->c, k->m, k->n);
-    else UPDATE(c, k->c, k->m, k->n);
+    if (a->beta == 0.0f)
+        OUT(c, k->c, k->m, k->n);
+    else
+        UPDATE(c, k->c, k->m, k->n);
     if (!(k->flags & SHARED_A)) set_batch(c, &a->a, k->batch, &a->stride_a);
     set_batch(c, &a->b, k->batch, &a->stride_b);
     set_batch(c, &a->c, k->batch, &a->stride_c);

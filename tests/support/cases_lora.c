@@ -23,8 +23,10 @@ static const lora_case cases[] = {
 
 static void add_weight(opcase *c, const lora_case *k, ql_qmat *w, ql_mat *wd) {
     const weight_shape shape = {.type = "nf4", .n = k->n, .k = k->k, .block = 64, .doubled = true};
-    if (k->flags & QUANT) tc_weight(c, w, &shape);
-    else tc_normal(c, tc_in(c, wd, "wd", k->x, k->n, k->k), k->n * k->k, 0.1);
+    if (k->flags & QUANT)
+        tc_weight(c, w, &shape);
+    else
+        tc_normal(c, tc_in(c, wd, "wd", k->x, k->n, k->k), k->n * k->k, 0.1);
 }
 
 static void add_rng(opcase *c, const lora_case *k, ql_rng *rng, float *p) {
@@ -62,8 +64,10 @@ static void build_bwd(opcase *c, const lora_case *k) {
     UPDATE(da, QL_F32, k->r, k->k);
     UPDATE(db, QL_F32, k->n, k->r);
     if (k->flags & NO_DX) return;
-    if (a->accumulate) UPDATE(dx, k->x, k->N, k->k);
-    else OUT(dx, k->x, k->N, k->k);
+    if (a->accumulate)
+        UPDATE(dx, k->x, k->N, k->k);
+    else
+        OUT(dx, k->x, k->N, k->k);
 }
 
 static void build(opcase *c, int row) {
@@ -71,8 +75,10 @@ static void build(opcase *c, int row) {
     c->op = k->op;
     tc_label(c, "%s [%d, %d, %d] r %d %s flags %d", ql_op_name(k->op), (int)k->N, (int)k->n,
              (int)k->k, (int)k->r, tc_type(k->x), k->flags);
-    if (k->op == QL_OP_LORA_FWD) build_fwd(c, k);
-    else build_bwd(c, k);
+    if (k->op == QL_OP_LORA_FWD)
+        build_fwd(c, k);
+    else
+        build_bwd(c, k);
 }
 
 const opfamily ql_opfamily_lora = {"lora", sizeof cases / sizeof *cases, build};

@@ -60,8 +60,10 @@ static void build(opcase *c, int row) {
     }
     OUT(loss, QL_F32, 1, k->N);
     if (k->flags & STEP) tc_step(c, &a->step, "step");
-    if (k->flags & INPLACE) tc_same(c, &a->dlogits, &a->logits);
-    else if (k->flags & GRAD) OUT(dlogits, k->x, k->N, k->V);
+    if (k->flags & INPLACE)
+        tc_same(c, &a->dlogits, &a->logits);
+    else if (k->flags & GRAD)
+        OUT(dlogits, k->x, k->N, k->V);
 }
 
 const opfamily ql_opfamily_loss = {"loss", sizeof cases / sizeof *cases, build};

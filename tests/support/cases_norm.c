@@ -3,8 +3,16 @@
 
 #include "tests/support/opcase.h"
 
-enum { RESIDUAL = 1, SUM = 2, SUM_IS_X = 4, SUM_IS_RESIDUAL = 8, BIAS = 16, FROZEN = 32, ACCUM = 64,
-       NO_STATS = 128 };
+enum {
+    RESIDUAL = 1,
+    SUM = 2,
+    SUM_IS_X = 4,
+    SUM_IS_RESIDUAL = 8,
+    BIAS = 16,
+    FROZEN = 32,
+    ACCUM = 64,
+    NO_STATS = 128
+};
 
 typedef struct norm_case {
     ql_op op;
@@ -63,9 +71,12 @@ static void build_fwd(opcase *c, const norm_case *k) {
     if (k->flags & RESIDUAL) IN(residual, k->x, k->N, k->C);
     IN(w, k->w, 1, per_group);
     if (k->flags & BIAS) IN(b, k->w, 1, per_group);
-    if (k->flags & SUM_IS_X) tc_same(c, &a->sum, &a->x);
-    else if (k->flags & SUM_IS_RESIDUAL) tc_same(c, &a->sum, &a->residual);
-    else if (k->flags & SUM) OUT(sum, k->x, k->N, k->C);
+    if (k->flags & SUM_IS_X)
+        tc_same(c, &a->sum, &a->x);
+    else if (k->flags & SUM_IS_RESIDUAL)
+        tc_same(c, &a->sum, &a->residual);
+    else if (k->flags & SUM)
+        OUT(sum, k->x, k->N, k->C);
     OUT(y, k->x, k->N, k->C);
     if (k->flags & NO_STATS) return;
     if (k->kind == QL_NORM_LAYER) OUT(mean, QL_F32, 1, k->N * k->groups);
@@ -98,8 +109,10 @@ static void build_bwd(opcase *c, const norm_case *k) {
     rstd = tc_in(c, &a->rstd, "rstd", QL_F32, 1, k->N * k->groups);
     fill_stats(k, tc_find(c, &a->s)->values, mean, rstd);
     IN(dy, k->x, k->N, k->C);
-    if (a->accumulate) UPDATE(dx, k->x, k->N, k->C);
-    else OUT(dx, k->x, k->N, k->C);
+    if (a->accumulate)
+        UPDATE(dx, k->x, k->N, k->C);
+    else
+        OUT(dx, k->x, k->N, k->C);
     if (k->flags & FROZEN) return;
     UPDATE(dw, QL_F32, 1, per_group);
     if (k->flags & BIAS) UPDATE(db, QL_F32, 1, per_group);
@@ -111,8 +124,10 @@ static void build(opcase *c, int row) {
     tc_label(c, "%s %s [%d, %d]/%d %s w %s flags %d offset %g", ql_op_name(k->op),
              k->kind == QL_NORM_LAYER ? "layer" : "rms", (int)k->N, (int)k->C, (int)k->groups,
              tc_type(k->x), tc_type(k->w), k->flags, (double)k->w_offset);
-    if (k->op == QL_OP_NORM_FWD) build_fwd(c, k);
-    else build_bwd(c, k);
+    if (k->op == QL_OP_NORM_FWD)
+        build_fwd(c, k);
+    else
+        build_bwd(c, k);
 }
 
 const opfamily ql_opfamily_norm = {"norm", sizeof cases / sizeof *cases, build};

@@ -120,8 +120,12 @@ static const quant_case cases[] = {
 #undef Q
 
 static weight_shape shape_of(const quant_case *k) {
-    return (weight_shape){.type = k->type, .n = k->n, .k = k->k, .row0 = k->row0,
-                          .block = k->block, .doubled = k->flags & DOUBLED};
+    return (weight_shape){.type = k->type,
+                          .n = k->n,
+                          .k = k->k,
+                          .row0 = k->row0,
+                          .block = k->block,
+                          .doubled = k->flags & DOUBLED};
 }
 
 static void build_gemm_q(opcase *c, const quant_case *k) {
@@ -134,8 +138,10 @@ static void build_gemm_q(opcase *c, const quant_case *k) {
     tc_weight(c, &a->w, &shape);
     int64_t out = a->trans_w ? k->k : k->n;
     if (k->flags & BIAS) IN(bias, k->x, 1, out);
-    if (a->beta == 0.0f) OUT(y, k->y, k->N, out);
-    else UPDATE(y, k->y, k->N, out);
+    if (a->beta == 0.0f)
+        OUT(y, k->y, k->N, out);
+    else
+        UPDATE(y, k->y, k->N, out);
 }
 
 static void build_dequantize(opcase *c, const quant_case *k) {
@@ -170,7 +176,7 @@ static void put_edges(const quant_case *k, double *w) {
 static void build_quantize(opcase *c, const quant_case *k) {
     ql_q_quantize_args *a = &c->args.q_quantize;
     const weight_shape shape = shape_of(k);
-    a->encode = strcmp(k->type, "int8") == 0    ? QL_ENCODE_ROUND
+    a->encode = strcmp(k->type, "int8") == 0        ? QL_ENCODE_ROUND
                 : strncmp(k->type, "int4a", 5) == 0 ? QL_ENCODE_AFFINE
                                                     : QL_ENCODE_NEAREST;
     a->rule = k->flags & CUDA ? QL_RULE_CUDA : QL_RULE_CPU;
@@ -199,9 +205,12 @@ static void build(opcase *c, int row) {
              k->flags & BIAS ? " bias" : "", k->flags & BETA ? " beta" : "",
              k->flags & CUDA ? " cuda" : "", k->flags & EDGES ? " edges" : "",
              k->flags & PART ? " part" : "");
-    if (k->op == QL_OP_GEMM_Q) build_gemm_q(c, k);
-    else if (k->op == QL_OP_Q_DEQUANTIZE) build_dequantize(c, k);
-    else build_quantize(c, k);
+    if (k->op == QL_OP_GEMM_Q)
+        build_gemm_q(c, k);
+    else if (k->op == QL_OP_Q_DEQUANTIZE)
+        build_dequantize(c, k);
+    else
+        build_quantize(c, k);
 }
 
 const opfamily ql_opfamily_quant = {"quant", sizeof cases / sizeof *cases, build};

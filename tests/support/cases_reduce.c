@@ -34,15 +34,18 @@ static void build(opcase *c, int row) {
         ql_sum_rows_args *a = &c->args.sum_rows;
         a->accumulate = k->accumulate;
         IN(x, k->x, k->R, k->K);
-        if (k->accumulate) UPDATE(y, k->y, 1, k->K);
-        else OUT(y, k->y, 1, k->K);
+        if (k->accumulate)
+            UPDATE(y, k->y, 1, k->K);
+        else
+            OUT(y, k->y, 1, k->K);
         return;
     }
     ql_sumsq_args *a = &c->args.sumsq;
     a->accumulate = k->accumulate;
     IN(x, k->x, k->R, k->K);
     double *x = tc_find(c, &a->x)->values;
-    for (int i = 0; x && i < k->bad; i++) x[(int64_t)i * 7 % (k->R * k->K)] = i % 2 ? NAN : INFINITY;
+    for (int i = 0; x && i < k->bad; i++)
+        x[(int64_t)i * 7 % (k->R * k->K)] = i % 2 ? NAN : INFINITY;
     if (!k->accumulate) {
         OUT(y, QL_F32, 1, 2);
         return;

@@ -46,8 +46,10 @@ static void build(opcase *c, int row) {
             table[p * k->rot + k->rot / 2 + i] = sin(angle);
         }
     INDEX(pos, k->N, POSITIONS);
-    if (k->inplace) tc_same(c, &a->y, &a->x);
-    else OUT(y, k->y, k->N, (int64_t)k->heads * k->head_dim);
+    if (k->inplace)
+        tc_same(c, &a->y, &a->x);
+    else
+        OUT(y, k->y, k->N, (int64_t)k->heads * k->head_dim);
 }
 
 const opfamily ql_opfamily_rope = {"rope", sizeof cases / sizeof *cases, build};

@@ -58,8 +58,10 @@ static void build_scale_cols(opcase *c, const rows_case *k) {
         IN(dy, k->x, k->N, k->C);
         UPDATE(dm, QL_F32, 1, k->C);
     }
-    if (k->flags & INPLACE) tc_same(c, &a->y, &a->x);
-    else OUT(y, k->y, k->N, k->C);
+    if (k->flags & INPLACE)
+        tc_same(c, &a->y, &a->x);
+    else
+        OUT(y, k->y, k->N, k->C);
 }
 
 /* V rows on the indexed side, N on the other; each destination occurs once. */
@@ -83,8 +85,10 @@ static void build_row_norm(opcase *c, const rows_case *k) {
     ql_row_norm_args *a = &c->args.row_norm;
     a->s = 0.5f;
     const weight_shape shape = {.type = "nf4", .n = k->N, .k = k->C, .block = 64, .doubled = true};
-    if (k->flags & QUANT) tc_weight(c, &a->w, &shape);
-    else IN(wd, k->x, k->N, k->C);
+    if (k->flags & QUANT)
+        tc_weight(c, &a->w, &shape);
+    else
+        IN(wd, k->x, k->N, k->C);
     if (k->flags & LORA) {
         IN(a, QL_F32, 8, k->C);
         IN(b, QL_F32, k->N, 8);
@@ -98,8 +102,10 @@ static void build_gather(opcase *c, const rows_case *k) {
     a->accumulate = k->flags & ACCUM;
     IN(table, k->x, k->V, k->C);
     INDEX(index, k->N, k->V);
-    if (a->accumulate) UPDATE(y, k->y, k->N, k->C);
-    else OUT(y, k->y, k->N, k->C);
+    if (a->accumulate)
+        UPDATE(y, k->y, k->N, k->C);
+    else
+        OUT(y, k->y, k->N, k->C);
 }
 
 static void build_scatter_add(opcase *c, const rows_case *k) {

@@ -33,9 +33,18 @@ void ql_element_store(ql_dtype t, uint8_t *at, double v) {
     uint16_t h;
     switch (t) {
     case QL_F32: memcpy(at, &f, sizeof f); break;
-    case QL_F16: h = pack16(v, 5, 10); memcpy(at, &h, sizeof h); break;
-    case QL_BF16: h = pack16(v, 8, 7); memcpy(at, &h, sizeof h); break;
-    case QL_I32: i = (int32_t)v; memcpy(at, &i, sizeof i); break;
+    case QL_F16:
+        h = pack16(v, 5, 10);
+        memcpy(at, &h, sizeof h);
+        break;
+    case QL_BF16:
+        h = pack16(v, 8, 7);
+        memcpy(at, &h, sizeof h);
+        break;
+    case QL_I32:
+        i = (int32_t)v;
+        memcpy(at, &i, sizeof i);
+        break;
     default: *at = (uint8_t)v; break;
     }
 }

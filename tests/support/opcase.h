@@ -2,8 +2,8 @@
  * opcase.h - building one operator case (internal to tests/support).
  *
  * A family file fills in an operator's argument struct by declaring its operands: tc_in, tc_out,
- * tc_update. Each answers the operand's values (double, rows * cols, zero) to be filled, in the form
- * of tests/ref/ref.h. The harness rounds them to the dtype, lays them out, runs and compares.
+ * tc_update. Each answers the operand's values (double, rows * cols, zero) to be filled, in the
+ * form of tests/ref/ref.h. The harness rounds them to the dtype, lays them out, runs and compares.
  */
 #ifndef QLORA_TESTS_SUPPORT_OPCASE_H
 #define QLORA_TESTS_SUPPORT_OPCASE_H
@@ -21,16 +21,16 @@ typedef enum tensor_form {
 
 typedef struct tensor {
     const char *name;
-    uint64_t at;         /* where its ql_mat sits in the arguments             */
-    bool input, output;  /* both: updated in place                             */
+    uint64_t at;        /* where its ql_mat sits in the arguments             */
+    bool input, output; /* both: updated in place                             */
     tensor_form form;
     ql_dtype dtype;
     int64_t rows, cols, count; /* count > 1: a batch of matrices               */
-    double *values;      /* before: what goes in; after the reference: truth   */
-    double limit;        /* < 0: that of the operator and dtype                */
-    const double *map;   /* U8 codes are compared as the values map[code]      */
-    struct tensor *same; /* shares everything with this one (in place), or NULL */
-    int64_t *stride;     /* receives the elements between matrices of a batch  */
+    double *values;            /* before: what goes in; after the reference: truth   */
+    double limit;              /* < 0: that of the operator and dtype                */
+    const double *map;         /* U8 codes are compared as the values map[code]      */
+    struct tensor *same;       /* shares everything with this one (in place), or NULL */
+    int64_t *stride;           /* receives the elements between matrices of a batch  */
     /* layout, by the harness */
     int64_t ld, matrix_stride;
     uint64_t off, size;
@@ -57,6 +57,7 @@ typedef struct opfamily {
     int n;
     void (*build)(opcase *c, int row);
 } opfamily;
+const opfamily *ql_opfamily_at(int family);
 extern const opfamily ql_opfamily_elem, ql_opfamily_rows, ql_opfamily_norm, ql_opfamily_rope,
     ql_opfamily_attn, ql_opfamily_gemm, ql_opfamily_quant, ql_opfamily_lora, ql_opfamily_loss,
     ql_opfamily_reduce, ql_opfamily_opt;
@@ -91,8 +92,8 @@ void tc_weight_table(int type, double *v);
 
 /* Random numbers of the case. */
 uint64_t tc_bits(opcase *c);
-double tc_uniform(opcase *c);                                        /* [0, 1)            */
-void tc_normal(opcase *c, double *v, int64_t n, double scale);       /* scale * N(0, 1)   */
+double tc_uniform(opcase *c);                                           /* [0, 1)            */
+void tc_normal(opcase *c, double *v, int64_t n, double scale);          /* scale * N(0, 1)   */
 void tc_range(opcase *c, double *v, int64_t n, int64_t lo, int64_t hi); /* integers [lo, hi) */
 
 /* The usual declarations, named after the field. `a` is the typed argument struct. */
@@ -103,8 +104,7 @@ void tc_range(opcase *c, double *v, int64_t n, int64_t lo, int64_t hi); /* integ
 #define OUT(field, t, rows, cols) tc_out(c, &a->field, #field, t, rows, cols)
 #define UPDATE(field, t, rows, cols)                                                               \
     tc_normal(c, tc_update(c, &a->field, #field, t, rows, cols), (rows) * (cols), 1.0)
-#define INDEX(field, n, below)                                                                     \
-    tc_range(c, tc_in(c, &a->field, #field, QL_I32, 1, n), n, 0, below)
+#define INDEX(field, n, below) tc_range(c, tc_in(c, &a->field, #field, QL_I32, 1, n), n, 0, below)
 
 const char *tc_type(ql_dtype t); /* "f32" */
 /* Label of the case, printf style. */

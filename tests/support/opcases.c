@@ -19,14 +19,23 @@
 enum { GUARD = 256 };
 
 static const opfamily *const families[] = {
-    &ql_opfamily_elem, &ql_opfamily_rows,  &ql_opfamily_norm, &ql_opfamily_rope,
-    &ql_opfamily_attn, &ql_opfamily_gemm,  &ql_opfamily_quant, &ql_opfamily_lora,
+    &ql_opfamily_elem, &ql_opfamily_rows,   &ql_opfamily_norm,  &ql_opfamily_rope,
+    &ql_opfamily_attn, &ql_opfamily_gemm,   &ql_opfamily_quant, &ql_opfamily_lora,
     &ql_opfamily_loss, &ql_opfamily_reduce, &ql_opfamily_opt,
 };
 
-int ql_opcase_family_count(void) { return (int)(sizeof families / sizeof *families); }
-const char *ql_opcase_family_name(int family) { return families[family]->name; }
-int ql_opcase_count(int family) { return 2 * families[family]->n; }
+int ql_opcase_family_count(void) {
+    return (int)(sizeof families / sizeof *families);
+}
+const opfamily *ql_opfamily_at(int family) {
+    return families[family];
+}
+const char *ql_opcase_family_name(int family) {
+    return families[family]->name;
+}
+int ql_opcase_count(int family) {
+    return 2 * families[family]->n;
+}
 
 int ql_opcase_family_find(const char *name) {
     for (int i = 0; i < ql_opcase_family_count(); i++)
@@ -41,7 +50,9 @@ static void poison(uint8_t *p, uint64_t n) {
     for (uint64_t i = 0; i < n; i++) p[i] = i % 2 ? 0xFF : 0xC5;
 }
 
-static uint64_t element_size(const tensor *t) { return ql_dtype_size(t->dtype); }
+static uint64_t element_size(const tensor *t) {
+    return ql_dtype_size(t->dtype);
+}
 
 static uint64_t element_at(const tensor *t, int64_t m, int64_t i, int64_t j) {
     return t->off + (uint64_t)(m * t->matrix_stride + i * t->ld + j) * element_size(t);
@@ -63,8 +74,7 @@ static void write_values(tensor *t, uint8_t *image) {
     const double *v = t->values;
     for (int64_t m = 0; m < t->count; m++)
         for (int64_t i = 0; i < t->rows; i++)
-            for (int64_t j = 0; j < t->cols; j++, v++)
-                /* rng_step of a step block is an integer */
+            for (int64_t j = 0; j < t->cols; j++, v++) /* rng_step of a step block is an integer */
                 ql_element_store(t->form == FORM_STEP && j == REF_STEP_RNG ? QL_I32 : t->dtype,
                                  image + element_at(t, m, i, j), *v);
 }
@@ -118,8 +128,11 @@ static void run_reference(opcase *c) {
     for (int n = 0; n < c->n_tensors; n++) {
         tensor *t = &c->tensors[n], *real = t->same ? t->same : t;
         real->ref_buf.host = real->values;
-        *mat_of(&a, t) = (ql_mat){.buf = &real->ref_buf, .rows = t->rows, .cols = t->cols,
-                                  .ld = t->cols, .dtype = mat_of(&a, t)->dtype};
+        *mat_of(&a, t) = (ql_mat){.buf = &real->ref_buf,
+                                  .rows = t->rows,
+                                  .cols = t->cols,
+                                  .ld = t->cols,
+                                  .dtype = mat_of(&a, t)->dtype};
     }
     ql_ref_run(c->op, &a);
 }
@@ -145,8 +158,7 @@ static ql_status allocate(opcase *c, ql_queue *q, scratch *s) {
     uint64_t align = dev->props.align > GUARD ? dev->props.align : GUARD;
     for (int n = 0; n < c->n_tensors; n++) {
         tensor *t = &c->tensors[n];
-        if (!t->same)
-            QL_TRY(dev->backend->buffer_alloc(dev, QL_MEM_DEVICE, t->size, &t->buf));
+        if (!t->same) QL_TRY(dev->backend->buffer_alloc(dev, QL_MEM_DEVICE, t->size, &t->buf));
     }
     s->off = align;
     s->size = s->bytes ? s->off + s->bytes + GUARD : 0;
@@ -174,8 +186,11 @@ static ql_status call(opcase *c, ql_queue *q, scratch *s, bool again) {
     ql_op_args a = device_args(c, true);
     if (s->bytes) {
         QL_TRY(b->write(q, s->buf, 0, s->image, s->size));
-        *scratch_of(c, &a) = (ql_mat){.buf = s->buf, .off = s->off, .rows = 1,
-                                      .cols = (int64_t)s->bytes, .ld = (int64_t)s->bytes,
+        *scratch_of(c, &a) = (ql_mat){.buf = s->buf,
+                                      .off = s->off,
+                                      .rows = 1,
+                                      .cols = (int64_t)s->bytes,
+                                      .ld = (int64_t)s->bytes,
                                       .dtype = QL_U8};
     }
     QL_TRY(ql_run_op(q, c->op, &a));

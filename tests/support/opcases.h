@@ -28,19 +28,20 @@ typedef enum ql_opcase_outcome {
 
 typedef struct ql_opcase_result {
     ql_opcase_outcome outcome;
-    char label[128];       /* "gemm_q nf4 [5, 64] x [33, 64] f32"         */
-    char message[384];     /* why it was skipped or failed; "" when passed */
-    char operand[24];      /* the output that came closest to its limit    */
-    double max_abs, nmse;  /* largest |y - r| of it; its NMSE              */
-    double limit;          /* the limit of that NMSE                       */
-    uint64_t output_hash;  /* equal hashes: outputs equal bit for bit      */
+    char label[128];      /* "gemm_q nf4 [5, 64] x [33, 64] f32"         */
+    char message[384];    /* why it was skipped or failed; "" when passed */
+    char operand[24];     /* the output that came closest to its limit    */
+    double max_abs, nmse; /* largest |y - r| of it; its NMSE              */
+    double limit;         /* the limit of that NMSE                       */
+    uint64_t output_hash; /* equal hashes: outputs equal bit for bit      */
 } ql_opcase_result;
 
 int ql_opcase_family_count(void);
-const char *ql_opcase_family_name(int family);    /* "elem", "rows", ... */
-int ql_opcase_family_find(const char *name);      /* -1 = unknown */
+const char *ql_opcase_family_name(int family); /* "elem", "rows", ... */
+int ql_opcase_family_find(const char *name);   /* -1 = unknown */
 int ql_opcase_count(int family);
-/* Runs case `index` of `family` on q's device. Everything, also a lack of memory, is told in *out. */
+/* Runs case `index` of `family` on q's device. Everything, also a lack of memory, is told in *out.
+ */
 void ql_opcase_run(ql_queue *q, int family, int index, uint64_t seed, ql_opcase_result *out);
 
 #endif

@@ -29,19 +29,47 @@ typedef struct storage {
     float post;
 } storage;
 
-static const double nf4[16] = {
-    -1.0,                 -0.6961928009986877,  -0.5250730514526367,  -0.39491748809814453,
-    -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0,
-    0.07958029955625534,  0.16093020141124725,  0.24611230194568634,  0.33791524171829224,
-    0.44070982933044434,  0.5626170039176941,   0.7229568362236023,   1.0};
-static const double fp4[16] = {
-    0.0, 0.0052083334885537624,  0.6666666865348816,  1.0,
-    0.3333333432674408,  0.5,  0.1666666716337204,  0.25,
-    0.0, -0.0052083334885537624, -0.6666666865348816, -1.0,
-    -0.3333333432674408, -0.5, -0.1666666716337204, -0.25};
+static const double nf4[16] = {-1.0,
+                               -0.6961928009986877,
+                               -0.5250730514526367,
+                               -0.39491748809814453,
+                               -0.28444138169288635,
+                               -0.18477343022823334,
+                               -0.09105003625154495,
+                               0.0,
+                               0.07958029955625534,
+                               0.16093020141124725,
+                               0.24611230194568634,
+                               0.33791524171829224,
+                               0.44070982933044434,
+                               0.5626170039176941,
+                               0.7229568362236023,
+                               1.0};
+static const double fp4[16] = {0.0,
+                               0.0052083334885537624,
+                               0.6666666865348816,
+                               1.0,
+                               0.3333333432674408,
+                               0.5,
+                               0.1666666716337204,
+                               0.25,
+                               0.0,
+                               -0.0052083334885537624,
+                               -0.6666666865348816,
+                               -1.0,
+                               -0.3333333432674408,
+                               -0.5,
+                               -0.1666666716337204,
+                               -0.25};
 static const double nf2[4] = {-1.0, 0.0, 0.33791524171829224, 1.0};
-static const double nf3[8] = {-1.0, -0.4786292016506195, -0.217141792178154, 0.0,
-                              0.16093020141124725, 0.33791524171829224, 0.5626170039176941, 1.0};
+static const double nf3[8] = {-1.0,
+                              -0.4786292016506195,
+                              -0.217141792178154,
+                              0.0,
+                              0.16093020141124725,
+                              0.33791524171829224,
+                              0.5626170039176941,
+                              1.0};
 
 #define HIGH QL_PACK_HIGH_FIRST
 #define LOW  QL_PACK_LOW_FIRST
@@ -101,8 +129,7 @@ static void add_ggml(opcase *c, ql_qmat *w, int64_t n, int64_t k) {
     tc_find(c, &w->codes)->form = FORM_PACKED;
     tc_range(c, v, n * cols, 0, 256);
     for (int64_t b = 0; v && b < n * cols; b += size)
-        for (int h = 0; h < halves; h++)
-            v[b + 2 * h + 1] = (double)((tc_bits(c) & 0x83) | 0x28);
+        for (int h = 0; h < halves; h++) v[b + 2 * h + 1] = (double)((tc_bits(c) & 0x83) | 0x28);
 }
 
 /* Block scales: f32 or f16; or 8-bit codes of a map, scaled again by block2, plus an offset. */
@@ -130,8 +157,15 @@ static void add_scales(opcase *c, ql_qmat *w, const storage *t, int64_t first, i
 void tc_weight(opcase *c, ql_qmat *w, const weight_shape *s) {
     int type = tc_weight_find(s->type);
     const storage *t = &types[type];
-    *w = (ql_qmat){.n = s->n, .k = s->k, .row0 = s->row0, .bits = t->bits, .block = s->block,
-                   .block2 = s->doubled ? 8 : 0, .pack = t->pack, .ggml = t->ggml, .post = t->post};
+    *w = (ql_qmat){.n = s->n,
+                   .k = s->k,
+                   .row0 = s->row0,
+                   .bits = t->bits,
+                   .block = s->block,
+                   .block2 = s->doubled ? 8 : 0,
+                   .pack = t->pack,
+                   .ggml = t->ggml,
+                   .post = t->post};
     if (t->ggml != QL_GGML_NONE) {
         add_ggml(c, w, s->n, s->k);
         return;

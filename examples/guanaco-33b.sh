@@ -1,0 +1,5 @@
+#!/bin/sh
+# guanaco-33b.sh - Guanaco 33B as the QLoRA paper trained it: plan it or train it (see guanaco.sh).
+set -eu
+. "$(dirname "$0")/guanaco.sh"
+guanaco llama-33b 0.05 1e-4 "$@"

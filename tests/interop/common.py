@@ -1,0 +1,104 @@
+"""common.py - both sides of a comparison: `qlora` as a program, and transformers + bitsandbytes + PEFT in fp32.
+
+Our logits come from `qlora verify --write` on a folder with a partial oracle: nothing is linked, only files pass.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import bitsandbytes as bnb
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+PROGRAM = os.path.abspath(sys.argv[1])
+DATA = os.environ["QL_TEST_DATA"]
+SHARED = os.environ["QL_TEST_SHARED"]
+TINY = os.path.join(DATA, "models", "tiny-llama")
+
+_temp = tempfile.TemporaryDirectory(prefix="qlora-interop-")
+_failed = []
+
+
+def path(name):
+    return os.path.join(_temp.name, name)
+
+
+def qlora(*args, status=(0,)):
+    """Runs the program; its standard output."""
+    r = subprocess.run([PROGRAM, *map(str, args)], capture_output=True, text=True)
+    if r.returncode not in status:
+        sys.exit("qlora %s: exit %d\n%s" % (" ".join(map(str, args)), r.returncode, r.stderr))
+    return r.stdout
+
+
+def check(what, value, limit):
+    """value must be at most limit; every measured value is printed."""
+    ok = value <= limit
+    print("%-64s %.3g  (limit %g)%s" % (what, value, limit, "" if ok else "  TOO LARGE"), flush=True)
+    if not ok: _failed.append(what)
+
+
+def check_at_least(what, value, limit):
+    """A comparison that could not fail proves nothing: value must reach limit."""
+    ok = value >= limit
+    print("%-64s %.3g  (at least %g)%s" % (what, value, limit, "" if ok else "  TOO SMALL"), flush=True)
+    if not ok: _failed.append(what)
+
+
+def finish():
+    if _failed: sys.exit("failed: " + "; ".join(_failed))
+
+
+def distance(a, b):
+    d = (a.double() - b.double()).abs()
+    return d.max().item() if torch.isfinite(d).all() else float("inf")
+
+
+def some_ids(vocab=256, rows=2, cols=24, seed=1):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randint(3, vocab, (rows, cols), generator=g)
+
+
+def our_logits(model, ids, vocab, adapter=None):
+    """[rows, cols, vocab] of a model folder, or of the folder with an adapter."""
+    case = "qlora" if adapter else "plain"
+    d = tempfile.mkdtemp(dir=_temp.name)
+    for f in os.listdir(model):
+        if os.path.isfile(os.path.join(model, f)) and not f.startswith("oracle"):
+            os.symlink(os.path.join(os.path.abspath(model), f), os.path.join(d, f))
+    if adapter: os.symlink(os.path.abspath(adapter), os.path.join(d, "adapter"))
+    save_file({"input_ids": ids, "labels": ids.clone(), "attention_mask": torch.ones_like(ids),
+               case + ".logits": torch.zeros(*ids.shape, vocab)}, os.path.join(d, "oracle.safetensors"))
+    out = os.path.join(d, "ours.safetensors")
+    qlora("verify", d, "--cases", case, "--write", out, status=(0, 4))  # 4: they are not zeros
+    return load_file(out)[case + ".logits"]
+
+
+def load(folder, **more):
+    """A folder in transformers, fp32. bitsandbytes' packed path for CPUs with AVX512-BF16 is left out: it multiplies
+    in bf16 and cannot hold rows that are not whole blocks (96 of the tiny model)."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager",
+                                                 device_map="cpu", **more).eval()
+    for m in model.modules():
+        if isinstance(m, bnb.nn.Linear4bit): m.support_avx512bf16_for_cpu = False
+    return model
+
+
+def their_logits(model, ids):
+    with torch.no_grad(): return model(input_ids=ids).logits.float()
+
+
+def quantize(name, *flags):
+    """`qlora quantize` of the tiny model."""
+    out = path(name)
+    if not os.path.isdir(out): qlora("quantize", "-m", TINY, "--output_dir", out, *flags)
+    return out
+
+
+def token_rows(name, ids):
+    with open(path(name), "w") as f:
+        for row in ids.tolist(): f.write(json.dumps({"input_ids": row}) + "\n")
+    return path(name)
