@@ -1,5 +1,6 @@
 #!/bin/sh
 # guanaco-33b.sh - Guanaco 33B as the QLoRA paper trained it: plan it or train it (see guanaco.sh).
 set -eu
+# shellcheck source=examples/guanaco.sh
 . "$(dirname "$0")/guanaco.sh"
 guanaco llama-33b 0.05 1e-4 "$@"

@@ -57,8 +57,7 @@ static const char *contradiction(const ql_cli *cli, const ql_adapter_args *a,
     return NULL;
 }
 
-ql_status ql_adapter_args_config(const ql_cli *cli, const ql_adapter_args *a,
-                                 ql_lora_config *out) {
+ql_status ql_adapter_args_config(const ql_cli *cli, const ql_adapter_args *a, ql_lora_config *out) {
     if (!a->from) return new_config(a, out);
     ql_lora_config c;
     QL_TRY(ql_lora_config_read(a->from, &c));

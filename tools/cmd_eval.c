@@ -105,10 +105,9 @@ static ql_exit report(session *s, const char *what, int64_t window, int64_t stri
     double mean = s->nll / (double)s->tokens;
     ql_print(out, "loss %.6f · ppl %.4f · %s tokens scored · %s\n", mean, exp(mean),
              ql_text_count(s->tokens).s, what);
-    json_t *doc =
-        json_pack("{s:f, s:I, s:f, s:f, s:f, s:I}", "nll", s->nll, "tokens",
-                  (json_int_t)s->tokens, "ppl", exp(mean), "loss", mean, "bits_per_token",
-                  mean / log(2.0), "mem_bytes", (json_int_t)ql_engine_peak(s->dev));
+    json_t *doc = json_pack("{s:f, s:I, s:f, s:f, s:f, s:I}", "nll", s->nll, "tokens",
+                            (json_int_t)s->tokens, "ppl", exp(mean), "loss", mean, "bits_per_token",
+                            mean / log(2.0), "mem_bytes", (json_int_t)ql_engine_peak(s->dev));
     if (doc && window) {
         json_object_set_new(doc, "window", json_integer(window));
         json_object_set_new(doc, "stride", json_integer(stride));
@@ -143,8 +142,7 @@ static ql_exit perplexity(session *s) {
     ql_status st = ql_tokenizer_open(ql_model_args_tokenizer(&s->o->model), &s->data.tok);
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_MODEL, st);
     st = tokenize_file(s, &ids);
-    ql_exit code =
-        st == QL_OK ? perplexity_of(s, &ids) : ql_fail(&s->cli->out, QL_STAGE_DATA, st);
+    ql_exit code = st == QL_OK ? perplexity_of(s, &ids) : ql_fail(&s->cli->out, QL_STAGE_DATA, st);
     ql_ids_free(&ids);
     return code;
 }
@@ -174,8 +172,7 @@ static ql_exit dataset_loss(session *s) {
     if (st != QL_OK) return ql_fail(out, QL_STAGE_DATA, st);
     int64_t tokens = s->o->batch * (int64_t)s->data.train.longest;
     if (tokens > INT32_MAX / 4) {
-        ql_error(out, "a batch of %lld tokens is too large; lower --batch_size",
-                 (long long)tokens);
+        ql_error(out, "a batch of %lld tokens is too large; lower --batch_size", (long long)tokens);
         return QL_EXIT_USAGE;
     }
     ql_exit code = start(s, s->data.train.longest, (int32_t)s->o->batch);

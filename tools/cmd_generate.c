@@ -116,6 +116,15 @@ static ql_status open_tokenizer(session *s) {
     return ql_choose_template(o->chat_template, s->tok, &s->cli->out, &s->prompter.chat);
 }
 
+static ql_status check_ids(const ql_ids *ids, size_t number, int64_t vocab) {
+    for (size_t i = 0; i < ids->n; i++) {
+        if (ids->ids[i] < vocab) continue;
+        return QL_FAIL(QL_ERR_FORMAT, "prompt %zu: id %d is outside the vocabulary of %lld", number,
+                       ids->ids[i], (long long)vocab);
+    }
+    return QL_OK;
+}
+
 /* Positions that the longest prompt and its answer take. */
 static ql_status choose_context(session *s) {
     int64_t need = 0, positions = s->model->arch.max_positions;
@@ -123,9 +132,11 @@ static ql_status choose_context(session *s) {
         int64_t n = (int64_t)s->answers[i].prompt.n;
         if (n < 1) return QL_FAIL(QL_ERR_FORMAT, "prompt %zu has no tokens", i + 1);
         if (n >= positions) {
-            return QL_FAIL(QL_ERR_FORMAT, "prompt %zu has %lld tokens, the model has %lld positions",
-                           i + 1, (long long)n, (long long)positions);
+            return QL_FAIL(QL_ERR_FORMAT,
+                           "prompt %zu has %lld tokens, the model has %lld positions", i + 1,
+                           (long long)n, (long long)positions);
         }
+        QL_TRY(check_ids(&s->answers[i].prompt, i + 1, s->model->arch.vocab));
         if (n + s->o->max_new > need) need = n + s->o->max_new;
     }
     if (s->n == 0) return QL_FAIL(QL_ERR_FORMAT, "%s: holds no prompt", s->o->file);

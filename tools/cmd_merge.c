@@ -89,10 +89,9 @@ static ql_exit report(ql_cli *cli, const options *o, json_t *changes, double lar
     }
     ql_print(&cli->out, "%zu weights changed, by at most %.6g · %s -> %s\n",
              json_array_size(changes), largest, ql_st_dtype_name(dtype), o->output_dir);
-    return ql_print_json(&cli->out,
-                         json_pack("{s:s, s:s, s:f, s:O}", "output_dir", o->output_dir, "dtype",
-                                   ql_st_dtype_name(dtype), "max_change", largest, "tensors",
-                                   changes));
+    return ql_print_json(&cli->out, json_pack("{s:s, s:s, s:f, s:O}", "output_dir", o->output_dir,
+                                              "dtype", ql_st_dtype_name(dtype), "max_change",
+                                              largest, "tensors", changes));
 }
 
 static ql_exit merge_on(ql_cli *cli, const options *o, ql_model *m, ql_device *dev,
@@ -121,8 +120,8 @@ static ql_exit run_on(ql_cli *cli, const options *o, ql_device *dev) {
     ql_status s = ql_open_model(cli, &as_stored, o->adapter, &m);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
     s = dev->backend->queue_create(dev, &queue);
-    ql_exit code = s == QL_OK ? merge_on(cli, o, m, dev, queue)
-                              : ql_fail(&cli->out, QL_STAGE_DEVICE, s);
+    ql_exit code =
+        s == QL_OK ? merge_on(cli, o, m, dev, queue) : ql_fail(&cli->out, QL_STAGE_DEVICE, s);
     if (s == QL_OK) {
         m->queue = NULL;
         dev->backend->queue_destroy(queue);

@@ -1,6 +1,6 @@
 /*
- * cmd_plan.c - `qlora plan`: the exact memory of a training run, before anything is started and, for
- * a shape, without any weights.
+ * cmd_plan.c - `qlora plan`: the exact memory of a training run, before anything is started and,
+ * for a shape, without any weights.
  */
 #include <string.h>
 
@@ -91,9 +91,10 @@ const ql_command ql_cmd_plan = {
     .name = "plan",
     .summary = "Say exactly what memory a training run needs, without starting it.",
     .usage = "-m D|NAME|config.json [--flag value]...",
-    .about = "Takes the flags of `qlora train`. NAME is a known shape: llama-7b llama-13b llama-33b "
-             "llama-65b\nllama-2-7b llama-2-13b llama-2-70b llama-3-8b gpt3-175b. With --mem the "
-             "status is 5 when the plan\nexceeds it.\n",
+    .about =
+        "Takes the flags of `qlora train`. NAME is a known shape: llama-7b llama-13b llama-33b "
+        "llama-65b\nllama-2-7b llama-2-13b llama-2-70b llama-3-8b gpt3-175b. With --mem the "
+        "status is 5 when the plan\nexceeds it.\n",
     .examples = "  qlora plan -m ./llama-7b --dataset data.jsonl --mem 8G\n"
                 "  qlora plan --model llama-65b --max_seq_len 512 --json\n",
     .args = args,

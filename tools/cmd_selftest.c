@@ -56,9 +56,9 @@ static void run_family(ql_cli *cli, const options *o, ql_queue *q, int family, t
                failed = t->failed - before.failed;
     ql_print(&cli->out, "%-8s %4lld passed %4lld skipped %4lld failed\n", name, (long long)passed,
              (long long)skipped, (long long)failed);
-    json_object_set_new(t->families, name,
-                        json_pack("{s:I, s:I, s:I}", "passed", passed, "skipped", skipped,
-                                  "failed", failed));
+    json_object_set_new(
+        t->families, name,
+        json_pack("{s:I, s:I, s:I}", "passed", passed, "skipped", skipped, "failed", failed));
 }
 
 static ql_exit run_on(ql_cli *cli, const options *o, ql_device *dev, int only_family) {
@@ -72,10 +72,10 @@ static ql_exit run_on(ql_cli *cli, const options *o, ql_device *dev, int only_fa
     ql_print(&cli->out, "%s: %lld passed, %lld skipped, %lld failed\n", dev->props.name,
              (long long)t.passed, (long long)t.skipped, (long long)t.failed);
     ql_exit code = ql_print_json(
-        &cli->out, json_pack("{s:s, s:s, s:I, s:I, s:I, s:o, s:o}", "device", dev->backend->name,
-                             "name", dev->props.name, "passed", (json_int_t)t.passed, "skipped",
-                             (json_int_t)t.skipped, "failed", (json_int_t)t.failed, "families",
-                             t.families, "failures", t.failures));
+        &cli->out,
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:o, s:o}", "device", dev->backend->name, "name",
+                  dev->props.name, "passed", (json_int_t)t.passed, "skipped", (json_int_t)t.skipped,
+                  "failed", (json_int_t)t.failed, "families", t.families, "failures", t.failures));
     if (code != QL_EXIT_OK) return code;
     if (!t.passed && !t.failed && o->only >= 0 && !t.skipped) {
         ql_error(&cli->out, "no family has a case %lld", (long long)o->only);

@@ -32,8 +32,7 @@ static ql_status render_row(const ql_template *t, const ql_tokenizer *tok, const
     ql_rendered r;
     QL_TRY(ql_json_get_bool(row, where, "add_generation_prompt", &prompt));
     QL_TRY(ql_prompt_messages(json_object_get(row, "messages"), where, &m, &n));
-    ql_status s =
-        ql_template_render(t, m, n, prompt, ql_prompt_bos(tok), ql_prompt_eos(tok), &r);
+    ql_status s = ql_template_render(t, m, n, prompt, ql_prompt_bos(tok), ql_prompt_eos(tok), &r);
     ql_host_free(m);
     if (s != QL_OK) {
         char cause[400];
@@ -86,8 +85,9 @@ static ql_exit run(ql_cli *cli, void *opts) {
     s = ql_choose_template(o->chat_template, tok, &cli->out, &t);
     ql_exit code = s == QL_OK ? QL_EXIT_OK : ql_fail(&cli->out, QL_STAGE_USAGE, s);
     if (s == QL_OK && !t) {
-        ql_error(&cli->out, "%s: no chat template that this version knows; choose one with "
-                            "--chat_template (%s)",
+        ql_error(&cli->out,
+                 "%s: no chat template that this version knows; choose one with "
+                 "--chat_template (%s)",
                  o->model, ql_template_names());
         code = QL_EXIT_USAGE;
     } else if (s == QL_OK) {

@@ -3,6 +3,7 @@
  * on the way and continuing where an earlier run stopped.
  */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/base/hostmem.h"
@@ -99,8 +100,8 @@ static bool already_complete(const session *s) {
 }
 
 static ql_status create_trainer(session *s) {
-    QL_TRY(ql_trainer_create(s->job.model, &s->job.opts, s->job.dev, &s->job.data.train,
-                             &s->trainer));
+    QL_TRY(
+        ql_trainer_create(s->job.model, &s->job.opts, s->job.dev, &s->job.data.train, &s->trainer));
     ql_progress_end(&s->cli->out);
     const char *from = s->o->job.adapter.from;
     if (from && !s->resumed[0]) QL_TRY(ql_adapter_load(s->job.model, from));
@@ -143,8 +144,7 @@ static ql_status log_step(session *s, const ql_step_metrics *m, bool with_eval) 
     json_object_set_new(line, "tokens", json_integer(m->tokens));
     json_object_set_new(line, "supervised", json_integer(m->supervised));
     json_object_set_new(line, "tok_s", json_real(s->watch.tok_s));
-    json_object_set_new(line, "mem_bytes",
-                        json_integer((json_int_t)ql_engine_peak(s->job.dev)));
+    json_object_set_new(line, "mem_bytes", json_integer((json_int_t)ql_engine_peak(s->job.dev)));
     json_object_set_new(line, "paged_bytes", json_integer(0));
     json_object_set_new(line, "eta_s", json_real(s->watch.eta_s));
     if (m->skipped) json_object_set_new(line, "skipped", json_true());
@@ -184,7 +184,7 @@ static ql_status one_step(session *s) {
                        (long long)(s->saved_at > 0 ? s->saved_at : 0));
     }
     return is_multiple(m.step, o->save_steps) || (last && o->save_steps > 0) ? save_checkpoint(s)
-                                                                              : QL_OK;
+                                                                             : QL_OK;
 }
 
 static ql_exit stop_early(session *s) {
@@ -233,8 +233,8 @@ static ql_exit report(session *s) {
              (long long)ql_trainer_done(s->trainer), ql_text_seconds(seconds).s, s->result, path);
     json_t *doc = json_pack("{s:s, s:s, s:I, s:I, s:f, s:I, s:I}", "output_dir", s->run.dir,
                             s->result, path, "steps", (json_int_t)ql_trainer_done(s->trainer),
-                            "tokens", (json_int_t)s->watch.tokens, "seconds", seconds,
-                            "peak_bytes", (json_int_t)s->job.plan.peak_bytes, "mem_bytes",
+                            "tokens", (json_int_t)s->watch.tokens, "seconds", seconds, "peak_bytes",
+                            (json_int_t)s->job.plan.peak_bytes, "mem_bytes",
                             (json_int_t)ql_engine_peak(s->job.dev));
     if (doc && s->last.step) json_object_set_new(doc, "loss", real_or_null(s->last.loss));
     if (doc && s->watch.has_eval)
@@ -251,8 +251,8 @@ static ql_exit train(session *s) {
     if (code != QL_EXIT_OK) return code;
     if (already_complete(s)) {
         ql_print(&s->cli->out, "%s is complete; --resume never starts anew\n", s->run.dir);
-        return ql_print_json(&s->cli->out, json_pack("{s:s, s:b}", "output_dir", s->run.dir,
-                                                     "already_complete", 1));
+        return ql_print_json(
+            &s->cli->out, json_pack("{s:s, s:b}", "output_dir", s->run.dir, "already_complete", 1));
     }
     st = create_trainer(s);
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_MODEL, st);
@@ -277,6 +277,7 @@ static ql_exit run_session(session *s) {
     if (code != QL_EXIT_OK) return code;
     ql_plan_print(s->cli, &s->job);
     ql_data_report_print(s->cli, &s->job);
+    fflush(stdout); /* before the steps, which go to stderr */
     if (s->o->dump_tape) code = dump_tape(s);
     if (code != QL_EXIT_OK) return code;
     if (s->job.plan.peak_bytes > s->job.budget) return ql_plan_refuse(s->cli, &s->job);
@@ -344,10 +345,7 @@ static const ql_arg args[] = {
      .fallback = "f32",
      .choices = "f32 bf16 f16",
      .help = "type of the weights that --full writes"},
-    {.name = "dry_run",
-     .kind = QL_ARG_BOOL,
-     .at = OF(dry_run),
-     .help = "print the plan and stop"},
+    {.name = "dry_run", .kind = QL_ARG_BOOL, .at = OF(dry_run), .help = "print the plan and stop"},
     {.name = "dump_tape",
      .kind = QL_ARG_TEXT,
      .flags = QL_ARG_ADVANCED,

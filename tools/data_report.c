@@ -31,8 +31,7 @@ void ql_data_report_print(ql_cli *cli, const ql_job *j) {
     char eos[64] = "", packing[48] = "", eval[64] = "";
     double share = 0;
     int64_t without = ql_data_without_eos(&j->data);
-    if (without >= 0)
-        snprintf(eos, sizeof eos, " · %s rows without EOS", ql_text_count(without).s);
+    if (without >= 0) snprintf(eos, sizeof eos, " · %s rows without EOS", ql_text_count(without).s);
     if (j->opts.packing && packing_share(j, &share) == QL_OK)
         snprintf(packing, sizeof packing, " · packing %.1f %%", 100 * share);
     if (j->data.has_eval)

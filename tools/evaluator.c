@@ -48,8 +48,9 @@ ql_status ql_evaluator_run(ql_evaluator *e, const ql_batch *b, double *nll) {
 }
 
 void ql_evaluator_free(ql_evaluator *e) {
+    if (!e->dev) return;
     ql_graph_free(e->graph);
-    if (e->dev) e->dev->backend->buffer_free(e->arena);
+    e->dev->backend->buffer_free(e->arena);
     if (e->queue) {
         if (e->model->queue == e->queue) e->model->queue = NULL;
         e->dev->backend->queue_destroy(e->queue);

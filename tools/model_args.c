@@ -124,28 +124,18 @@ ql_status ql_model_args_source(const ql_model_args *a, bool shapes, ql_source **
     return ql_source_open(a->model, out);
 }
 
-bool ql_model_is_shape(const ql_model *m) {
-    return ql_source_count(m->source) == 0;
-}
-
 /* --------------------------------------------------------------- its weights */
 
-static const ql_linear *linear_at(const ql_model *m, int64_t i) {
-    int64_t in_layers = (int64_t)m->arch.layers * QL_LIN_COUNT;
-    if (i < in_layers) return &m->layers[i / QL_LIN_COUNT].linear[i % QL_LIN_COUNT];
-    return i == in_layers ? &m->head : NULL;
-}
-
 static double slot_bits(const ql_slot *s) {
-    static const int size[] = {[QL_F32] = 32, [QL_F16] = 16, [QL_BF16] = 16, [QL_I32] = 32,
-                               [QL_U8] = 8};
+    static const int size[] = {
+        [QL_F32] = 32, [QL_F16] = 16, [QL_BF16] = 16, [QL_I32] = 32, [QL_U8] = 8};
     return s->region ? (double)s->rows * (double)s->cols * size[s->dtype] : 0.0;
 }
 
-double ql_model_weight_bits(const ql_model *m) {
+double ql_model_weight_bits(ql_model *m) {
     const ql_linear *l;
     double bits = 0, weights = 0, dense = 0, dense_weights = 0;
-    for (int64_t i = 0; (l = linear_at(m, i)); i++) {
+    for (int64_t i = 0; (l = ql_model_linear(m, i)); i++) {
         double n = (double)l->n * (double)l->k;
         if (l->quantized) {
             weights += n;
@@ -160,16 +150,17 @@ double ql_model_weight_bits(const ql_model *m) {
     return dense_weights > 0 ? dense / dense_weights : 0;
 }
 
-const char *ql_model_weight_type(const ql_model *m) {
-    static const char *const ggml[] = {[QL_GGML_NONE] = "ggml", [QL_GGML_Q4_0] = "q4_0",
-                                       [QL_GGML_Q4_1] = "q4_1", [QL_GGML_Q5_0] = "q5_0",
-                                       [QL_GGML_Q5_1] = "q5_1", [QL_GGML_Q8_0] = "q8_0"};
-    static const char *const dense[] = {[QL_F32] = "fp32", [QL_F16] = "fp16", [QL_BF16] = "bf16",
-                                        [QL_I32] = "i32", [QL_U8] = "u8"};
+const char *ql_model_weight_type(ql_model *m) {
+    static const char *const ggml[] = {
+        [QL_GGML_NONE] = "ggml", [QL_GGML_Q4_0] = "q4_0", [QL_GGML_Q4_1] = "q4_1",
+        [QL_GGML_Q5_0] = "q5_0", [QL_GGML_Q5_1] = "q5_1", [QL_GGML_Q8_0] = "q8_0"};
+    static const char *const dense[] = {
+        [QL_F32] = "fp32", [QL_F16] = "fp16", [QL_BF16] = "bf16", [QL_I32] = "i32", [QL_U8] = "u8"};
     const ql_linear *l;
-    for (int64_t i = 0; (l = linear_at(m, i)); i++) {
+    for (int64_t i = 0; (l = ql_model_linear(m, i)); i++) {
         if (!l->quantized) continue;
         return l->quant.type == QL_QT_GGML ? ggml[l->ggml] : ql_qtype_at(l->quant.type)->name;
     }
-    return dense[m->layers[0].linear[0].dense.dtype];
+    l = ql_model_linear(m, 0);
+    return l ? dense[l->dense.dtype] : "none";
 }

@@ -99,11 +99,9 @@ const char *ql_model_args_tokenizer(const ql_model_args *a);
 /* The model's files. `shapes`: also a folder without weights, a config.json, or a well-known name
  * (tools/shapes.h), which is enough for planning. */
 QL_NODISCARD ql_status ql_model_args_source(const ql_model_args *a, bool shapes, ql_source **out);
-/* Does the source hold only a shape? */
-bool ql_model_is_shape(const ql_model *m);
 /* Storage of the quantized linear weights in bits per weight, 16 or 32 when none is quantized. */
-double ql_model_weight_bits(const ql_model *m);
+double ql_model_weight_bits(ql_model *m);
 /* "nf4", "q4_1", ...: storage of the first quantized linear weight, or the dtype of dense ones. */
-const char *ql_model_weight_type(const ql_model *m);
+const char *ql_model_weight_type(ql_model *m);
 
 #endif /* QLORA_TOOLS_MODEL_ARGS_H */

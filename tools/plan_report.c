@@ -66,13 +66,14 @@ static bool with_batch(const ql_train_opts *o, int32_t batch, ql_train_opts *out
     return true;
 }
 
-/* The least memory of this run with equal results: every block recomputed, one row at a time. */
+/* The least memory of this run with equal results: one row at a time, and the segment length that
+ * keeps least. */
 static ql_status smallest(const ql_job *j, uint64_t *out) {
     ql_train_opts o = j->opts;
     uint64_t peak = 0;
     *out = j->plan.peak_bytes;
-    for (int32_t every = 1; every >= 0; every--) {
-        (void)with_batch(&j->opts, 1, &o);
+    (void)with_batch(&j->opts, 1, &o);
+    for (int32_t every = 0; every <= j->model->arch.layers; every = every ? 2 * every : 1) {
         o.checkpoint = every;
         QL_TRY(plan_with(j, &o, &peak));
         if (peak < *out) *out = peak;
@@ -116,7 +117,7 @@ static uint64_t runtime_bytes(void) {
 }
 
 ql_status ql_plan_json(const ql_job *j, json_t **out) {
-    const ql_model *m = j->model;
+    ql_model *m = j->model;
     uint64_t least = 0;
     QL_TRY(smallest(j, &least));
     json_t *doc = json_object();
@@ -169,14 +170,14 @@ ql_status ql_plan_compare(const ql_job *j, json_t **out) {
     QL_TRY(plan_shape(j, &full, &j->opts, &rf));
     QL_TRY(plan_shape(j, &lora, &j->opts, &rl));
     QL_TRY(plan_shape(j, &qlora, &j->opts, &rq));
-    json_int_t paper = (json_int_t)(j->model->parameters * FULL_BYTES_PER_PARAMETER);
-    *out = json_pack(
-        "{s:{s:I, s:i, s:s, s:I}, s:{s:I, s:I}, s:{s:I, s:I}}", "full", "total_bytes", paper,
-        "bytes_per_parameter", FULL_BYTES_PER_PARAMETER, "counted",
-        "16-bit weights and gradients, two fp32 moments, no activations", "here_bytes",
-        (json_int_t)rf.peak_bytes, "lora", "total_bytes", (json_int_t)rl.peak_bytes,
-        "weights_bytes", (json_int_t)rl.device[QL_POOL_WEIGHTS], "qlora", "total_bytes",
-        (json_int_t)rq.peak_bytes, "weights_bytes", (json_int_t)rq.device[QL_POOL_WEIGHTS]);
+    json_int_t paper = (json_int_t)j->model->parameters * FULL_BYTES_PER_PARAMETER;
+    *out = json_pack("{s:{s:I, s:i, s:s, s:I}, s:{s:I, s:I}, s:{s:I, s:I}}", "full", "total_bytes",
+                     paper, "bytes_per_parameter", FULL_BYTES_PER_PARAMETER, "counted",
+                     "16-bit weights and gradients, two fp32 moments, no activations", "here_bytes",
+                     (json_int_t)rf.peak_bytes, "lora", "total_bytes", (json_int_t)rl.peak_bytes,
+                     "weights_bytes", (json_int_t)rl.device[QL_POOL_WEIGHTS], "qlora",
+                     "total_bytes", (json_int_t)rq.peak_bytes, "weights_bytes",
+                     (json_int_t)rq.device[QL_POOL_WEIGHTS]);
     return *out ? QL_OK : QL_NOMEM("the comparison");
 }
 

@@ -20,8 +20,8 @@ const char *ql_prompt_eos(const ql_tokenizer *tok) {
 
 static ql_status from_messages(const ql_prompter *p, const ql_message *m, size_t n, ql_ids *ids) {
     ql_rendered r;
-    QL_TRY(ql_template_render(p->chat, m, n, true, ql_prompt_bos(p->tok), ql_prompt_eos(p->tok),
-                              &r));
+    QL_TRY(
+        ql_template_render(p->chat, m, n, true, ql_prompt_bos(p->tok), ql_prompt_eos(p->tok), &r));
     ql_status s = ql_rendered_encode(&r, p->tok, ids, NULL);
     ql_rendered_free(&r);
     return s;

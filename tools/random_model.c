@@ -2,8 +2,8 @@
  * random_model.c - the program behind tools/make-random-model: a random model of a given shape,
  * quantized as it is made, one tensor in memory at a time.
  *
- * Weights are normal with deviation 0.02, norms one, biases zero; every tensor's draws depend on the
- * seed and its name only. There is no tokenizer: such a model trains on rows of token ids.
+ * Weights are normal with deviation 0.02, norms one, biases zero; every tensor's draws depend on
+ * the seed and its name only. There is no tokenizer: such a model trains on rows of token ids.
  */
 #include <stdio.h>
 #include <string.h>
@@ -30,13 +30,14 @@ typedef struct maker {
     bool quantizes;
     ql_st_writer *file;
     int64_t done, total;
+    ql_out out;
 } maker;
 
 /* -------------------------------------------------------------------- tensors */
 
 static void draw(const maker *k, const char *name, float *w, int64_t n) {
-    ql_stream s = ql_stream_make((uint64_t)k->o->seed, QL_STREAM_ADAPTER_INIT,
-                                 ql_hash_name(name) >> 16);
+    ql_stream s =
+        ql_stream_make((uint64_t)k->o->seed, QL_STREAM_ADAPTER_INIT, ql_hash_name(name) >> 16);
     for (int64_t i = 0; i < n; i++) w[i] = DEVIATION * ql_stream_normal(&s);
 }
 
@@ -83,10 +84,11 @@ static ql_status write_tensor(maker *k, const tensor *t) {
         draw(k, t->name, w, n);
     else
         for (int64_t i = 0; i < n; i++) w[i] = t->constant;
-    ql_status s = t->quantized ? write_quantized(k, t->name, w, t->rows, t->cols)
-                               : write_bf16(k, w, n);
+    ql_status s =
+        t->quantized ? write_quantized(k, t->name, w, t->rows, t->cols) : write_bf16(k, w, n);
     ql_host_free(w);
-    fprintf(stderr, "\r\033[K%lld/%lld %s", (long long)++k->done, (long long)k->total, t->name);
+    ql_progress(&k->out, false, "%lld/%lld  %s", (long long)++k->done, (long long)k->total,
+                t->name);
     return s;
 }
 
@@ -153,7 +155,7 @@ static ql_status write_weights(maker *k, const char *dir) {
     if (s == QL_OK) s = visit_all(k, count_tensor);
     if (s == QL_OK) s = visit_all(k, declare_tensor);
     if (s == QL_OK) s = visit_all(k, write_tensor);
-    fprintf(stderr, "\n");
+    ql_progress_end(&k->out);
     if (s == QL_OK) return ql_st_writer_commit(k->file);
     ql_st_writer_abort(k->file);
     return s;
@@ -190,6 +192,7 @@ static ql_status open_shape(const options *o, ql_source **out) {
 
 static ql_status make(const options *o) {
     maker k = {.o = o};
+    ql_out_init(&k.out, false, false, "auto");
     ql_model_opts mo;
     ql_source *shape;
     char staged[QL_PATH_MAX];

@@ -45,14 +45,13 @@ json_t *ql_shape_find(const char *name) {
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const shape *s = &shapes[i];
         if (!same_name(s->name, name)) continue;
-        return json_pack("{s:s, s:[s], s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:b, s:s}",
-                         "model_type", "llama", "architectures", "LlamaForCausalLM", "hidden_act",
-                         "silu", "hidden_size", s->hidden, "intermediate_size", s->ffn,
-                         "num_hidden_layers", s->layers, "num_attention_heads", s->heads,
-                         "num_key_value_heads", s->kv_heads, "vocab_size", s->vocab,
-                         "max_position_embeddings", s->positions, "rms_norm_eps", s->eps,
-                         "rope_theta", s->theta, "tie_word_embeddings", s->tied, "torch_dtype",
-                         "bfloat16");
+        return json_pack(
+            "{s:s, s:[s], s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:b, s:s}",
+            "model_type", "llama", "architectures", "LlamaForCausalLM", "hidden_act", "silu",
+            "hidden_size", s->hidden, "intermediate_size", s->ffn, "num_hidden_layers", s->layers,
+            "num_attention_heads", s->heads, "num_key_value_heads", s->kv_heads, "vocab_size",
+            s->vocab, "max_position_embeddings", s->positions, "rms_norm_eps", s->eps, "rope_theta",
+            s->theta, "tie_word_embeddings", s->tied, "torch_dtype", "bfloat16");
     }
     return NULL;
 }

@@ -6,7 +6,8 @@
 
 static volatile sig_atomic_t received;
 
-/* Afterwards the default action stands again, so the next signal of either kind ends the program. */
+/* Afterwards the default action stands again, so the next signal of either kind ends the program.
+ */
 static void remember(int number) {
     received = number;
     const struct sigaction usual = {.sa_handler = SIG_DFL};

@@ -27,11 +27,12 @@ static ql_status put(writer *w, const char *s, size_t len, bool answer, bool mar
     QL_TRY(ql_host_grow((void **)&w->r.text, &w->text_cap, w->r.len + len + 1, 1));
     QL_TRY(ql_host_grow((void **)&w->r.spans, &w->span_cap, w->r.n_spans + 1, sizeof(ql_span)));
     memcpy(w->r.text + w->r.len, s, len);
-    ql_span *last = w->r.n_spans ? &w->r.spans[w->r.n_spans - 1] : NULL;
-    if (last && !mark && !last->mark && last->answer == answer) {
-        last->end += len;
+    ql_span *next = w->r.spans + w->r.n_spans;
+    if (w->r.n_spans && !mark && !next[-1].mark && next[-1].answer == answer) {
+        next[-1].end += len;
     } else {
-        w->r.spans[w->r.n_spans++] = (ql_span){w->r.len, w->r.len + len, answer, mark};
+        *next = (ql_span){w->r.len, w->r.len + len, answer, mark};
+        w->r.n_spans++;
     }
     w->r.len += len;
     w->r.text[w->r.len] = '\0';

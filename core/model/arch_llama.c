@@ -3,8 +3,6 @@
  *
  * h = embed[ids]; per layer: h += o(attn(norm1 h)); n = norm2 h; h += down(silu(gate n) * up n).
  */
-#include <string.h>
-
 #include "core/model/families.h"
 
 static ql_status read_common(const json_t *c, const char *what, ql_arch *a) {
@@ -22,7 +20,6 @@ static ql_status read_common(const json_t *c, const char *what, ql_arch *a) {
 
 ql_status ql_arch_llama(const json_t *c, const char *what, ql_arch *a) {
     QL_TRY(read_common(c, what, a));
-    strcpy(a->family, "llama");
     bool attention_bias = false;
     QL_TRY(ql_json_get_bool(c, what, "attention_bias", &attention_bias));
     QL_TRY(ql_json_get_bool(c, what, "mlp_bias", &a->bias_mlp));
@@ -32,10 +29,9 @@ ql_status ql_arch_llama(const json_t *c, const char *what, ql_arch *a) {
 
 ql_status ql_arch_mistral(const json_t *c, const char *what, ql_arch *a) {
     QL_TRY(read_common(c, what, a));
-    strcpy(a->family, "mistral");
     int64_t window = 4096;
     const json_t *v = json_object_get(c, "sliding_window");
-    if (v && json_is_null(v)) window = 0;
+    if (json_is_null(v)) window = 0; /* null: no window; absent: the default */
     QL_TRY(ql_json_get_i64(c, what, "sliding_window", 0, 1 << 28, &window));
     a->window = (int32_t)window;
     return QL_OK;

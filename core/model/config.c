@@ -5,6 +5,7 @@
  * `rope_parameters` object. Unknown keys are ignored, unknown values of known keys are refused.
  */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/model/families.h"
@@ -31,6 +32,7 @@ ql_status ql_arch_from_config(const json_t *config, const char *what, ql_arch *o
         if (strcmp(families[i].model_type, type) != 0) continue;
         ql_arch a = {.bos = -1, .pad = -1};
         QL_TRY(families[i].read(config, what, &a));
+        snprintf(a.family, sizeof a.family, "%s", type);
         *out = a;
         return QL_OK;
     }

@@ -134,6 +134,7 @@ static ql_status zero_buffer(ql_model *m, ql_buffer *buf) {
 ql_status ql_model_place(ql_model *m, ql_device *dev, ql_queue *queue) {
     if (!ql_source_count(m->source))
         return QL_FAIL(QL_ERR_INVALID, "%s: has no weights to load", ql_source_path(m->source));
+    if (m->dev) return QL_FAIL(QL_ERR_INVALID, "model: is on a device already");
     m->dev = dev;
     m->queue = queue;
     QL_TRY(allocate(m));

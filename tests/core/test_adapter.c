@@ -134,8 +134,10 @@ static void the_file_is_peft_s(void **state) {
     assert_string_equal(ql_st_metadata(f, "format"), "pt");
     const ql_st_tensor *a = ql_st_find(f, PREFIX "model.layers.1.mlp.down_proj.lora_A.weight");
     const ql_st_tensor *b = ql_st_find(f, PREFIX "model.layers.1.mlp.down_proj.lora_B.weight");
-    assert_true(a && a->dims == 2 && a->shape[0] == 4 && a->shape[1] == 96 && a->dtype == QL_ST_F32);
-    assert_true(b && b->dims == 2 && b->shape[0] == 64 && b->shape[1] == 4 && b->dtype == QL_ST_F32);
+    assert_true(a && a->dims == 2 && a->shape[0] == 4 && a->shape[1] == 96 &&
+                a->dtype == QL_ST_F32);
+    assert_true(b && b->dims == 2 && b->shape[0] == 64 && b->shape[1] == 4 &&
+                b->dtype == QL_ST_F32);
     ql_st_close(f);
     json_t *c = NULL;
     OK(ql_path_join(path, dir, CONFIG));
@@ -178,7 +180,8 @@ static void settings_survive_saving(void **state) {
         OK(ql_model_attach_lora(other, &back));
         assert_int_equal(other->n_params, 2 * adapted[i]);
         assert_int_equal(m->n_params, 2 * adapted[i]);
-        for (int32_t k = 0; k < m->n_params; k++) assert_string_equal(m->params[k].name, other->params[k].name);
+        for (int32_t k = 0; k < m->n_params; k++)
+            assert_string_equal(m->params[k].name, other->params[k].name);
         ql_model_close(other);
         ql_lora_config_free(&back);
         ql_lora_config_free(&c);
@@ -263,13 +266,15 @@ static void write_damaged(ql_model *m, damage d, const char *path) {
             ql_st_dtype t = here == HALF ? QL_ST_BF16 : here == INTEGERS ? QL_ST_I32 : QL_ST_F32;
             if (here == MISSING) continue;
             if (!pass) {
-                OK(here == VECTOR ? ql_st_writer_declare(w, name, t, 1, &flat)
-                                  : ql_st_writer_declare(w, name, t, 2, here == SWAPPED ? swapped : shape));
+                OK(here == VECTOR
+                       ? ql_st_writer_declare(w, name, t, 1, &flat)
+                       : ql_st_writer_declare(w, name, t, 2, here == SWAPPED ? swapped : shape));
                 continue;
             }
             float *v = calloc((size_t)numel, sizeof *v);
             uint16_t *h = calloc((size_t)numel, sizeof *h);
-            for (int64_t k = 0; k < numel; k++) h[k] = ql_bf16_from_f32(v[k] = 0.125f * (float)(k % 17));
+            for (int64_t k = 0; k < numel; k++)
+                h[k] = ql_bf16_from_f32(v[k] = 0.125f * (float)(k % 17));
             if (here == NOT_A_NUMBER) v[numel - 1] = NAN;
             if (here == INFINITE) v[0] = -INFINITY;
             if (here == HALF)
@@ -281,7 +286,8 @@ static void write_damaged(ql_model *m, damage d, const char *path) {
         }
         const int64_t one = 1;
         const float zero = 0;
-        if (d == SURPLUS && !pass) OK(ql_st_writer_declare(w, PREFIX "lm_head.lora_A.weight", QL_ST_F32, 1, &one));
+        if (d == SURPLUS && !pass)
+            OK(ql_st_writer_declare(w, PREFIX "lm_head.lora_A.weight", QL_ST_F32, 1, &one));
         if (d == SURPLUS && pass) OK(ql_st_writer_data(w, &zero, sizeof zero));
     }
     OK(ql_st_writer_commit(w));
@@ -320,7 +326,8 @@ static void damaged_values_are_refused(void **state) {
 static void truncated_files_are_refused(void **state) {
     (void)state;
     placed p = place(4, 1);
-    const char *dir = temp_path("cut"), *path = temp_path("cut/" VALUES), *config = temp_path("cut/" CONFIG);
+    const char *dir = temp_path("cut"), *path = temp_path("cut/" VALUES),
+               *config = temp_path("cut/" CONFIG);
     OK(ql_adapter_save(p.m, dir));
     size_t len = 0, config_len = 0;
     char *data = slurp(dir, VALUES, &len), *text = slurp(dir, CONFIG, &config_len);
@@ -383,48 +390,50 @@ static void settings_that_cannot_be_honoured_are_named(void **state) {
         const char *key, *json;
         ql_status status;
         const char *word;
-    } cases[] = {{"use_dora", "true", QL_ERR_UNSUPPORTED, "use_dora"},
-                 {"lora_bias", "true", QL_ERR_UNSUPPORTED, "lora_bias"},
-                 {"use_qalora", "true", QL_ERR_UNSUPPORTED, "use_qalora"},
-                 {"fan_in_fan_out", "true", QL_ERR_UNSUPPORTED, "fan_in_fan_out"},
-                 {"bias", "\"lora_only\"", QL_ERR_UNSUPPORTED, "lora_only"},
-                 {"modules_to_save", "[\"lm_head\"]", QL_ERR_UNSUPPORTED, "modules_to_save"},
-                 {"rank_pattern", "{\"q_proj\": 2}", QL_ERR_UNSUPPORTED, "rank_pattern"},
-                 {"alpha_pattern", "{\"q_proj\": 2}", QL_ERR_UNSUPPORTED, "alpha_pattern"},
-                 {"layers_to_transform", "[0]", QL_ERR_UNSUPPORTED, "layers_to_transform"},
-                 {"layers_to_transform", "0", QL_ERR_UNSUPPORTED, "layers_to_transform"},
-                 {"exclude_modules", "\"q_proj\"", QL_ERR_UNSUPPORTED, "exclude_modules"},
-                 {"layer_replication", "[[0, 2]]", QL_ERR_UNSUPPORTED, "layer_replication"},
-                 {"target_parameters", "[\"a.weight\"]", QL_ERR_UNSUPPORTED, "target_parameters"},
-                 {"trainable_token_indices", "[1, 2]", QL_ERR_UNSUPPORTED, "trainable_token_indices"},
-                 {"alora_invocation_tokens", "[1]", QL_ERR_UNSUPPORTED, "alora_invocation_tokens"},
-                 {"init_lora_weights", "\"pissa\"", QL_ERR_UNSUPPORTED, "pissa"},
-                 {"init_lora_weights", "\"pissa_niter_4\"", QL_ERR_UNSUPPORTED, "pissa"},
-                 {"init_lora_weights", "\"olora\"", QL_ERR_UNSUPPORTED, "olora"},
-                 {"init_lora_weights", "\"corda\"", QL_ERR_UNSUPPORTED, "corda"},
-                 {"use_bdlora", "{\"nblocks\": 2}", QL_ERR_UNSUPPORTED, "use_bdlora"},
-                 {"kasa_config", "{\"beta\": 1}", QL_ERR_UNSUPPORTED, "kasa_config"},
-                 {"monteclora_config", "{\"a\": 1}", QL_ERR_UNSUPPORTED, "monteclora_config"},
-                 {"arrow_config", "{\"top_k\": 2}", QL_ERR_UNSUPPORTED, "arrow_config"},
-                 {"peft_type", "\"IA3\"", QL_ERR_UNSUPPORTED, "IA3"},
-                 {"peft_type", "\"ADALORA\"", QL_ERR_UNSUPPORTED, "ADALORA"},
-                 {"peft_type", NULL, QL_ERR_UNSUPPORTED, "absent"},
-                 {"peft_type", "7", QL_ERR_FORMAT, "peft_type"},
-                 {"r", "0", QL_ERR_FORMAT, "'r'"},
-                 {"r", "1e30", QL_ERR_FORMAT, "'r'"},
-                 {"r", "\"8\"", QL_ERR_FORMAT, "'r'"},
-                 {"lora_alpha", "-1", QL_ERR_FORMAT, "lora_alpha"},
-                 {"lora_alpha", "[16]", QL_ERR_FORMAT, "lora_alpha"},
-                 {"lora_dropout", "1.5", QL_ERR_FORMAT, "lora_dropout"},
-                 {"lora_dropout", "1", QL_ERR_INVALID, "lora_dropout"},
-                 {"use_rslora", "1", QL_ERR_FORMAT, "use_rslora"},
-                 {"target_modules", NULL, QL_ERR_FORMAT, "target_modules"},
-                 {"target_modules", "[]", QL_ERR_FORMAT, "target_modules"},
-                 {"target_modules", "{}", QL_ERR_FORMAT, "target_modules"},
-                 {"target_modules", "[\"q_proj\", 3]", QL_ERR_FORMAT, "target_modules"}};
+    } cases[] = {
+        {"use_dora", "true", QL_ERR_UNSUPPORTED, "use_dora"},
+        {"lora_bias", "true", QL_ERR_UNSUPPORTED, "lora_bias"},
+        {"use_qalora", "true", QL_ERR_UNSUPPORTED, "use_qalora"},
+        {"fan_in_fan_out", "true", QL_ERR_UNSUPPORTED, "fan_in_fan_out"},
+        {"bias", "\"lora_only\"", QL_ERR_UNSUPPORTED, "lora_only"},
+        {"modules_to_save", "[\"lm_head\"]", QL_ERR_UNSUPPORTED, "modules_to_save"},
+        {"rank_pattern", "{\"q_proj\": 2}", QL_ERR_UNSUPPORTED, "rank_pattern"},
+        {"alpha_pattern", "{\"q_proj\": 2}", QL_ERR_UNSUPPORTED, "alpha_pattern"},
+        {"layers_to_transform", "[0]", QL_ERR_UNSUPPORTED, "layers_to_transform"},
+        {"layers_to_transform", "0", QL_ERR_UNSUPPORTED, "layers_to_transform"},
+        {"exclude_modules", "\"q_proj\"", QL_ERR_UNSUPPORTED, "exclude_modules"},
+        {"layer_replication", "[[0, 2]]", QL_ERR_UNSUPPORTED, "layer_replication"},
+        {"target_parameters", "[\"a.weight\"]", QL_ERR_UNSUPPORTED, "target_parameters"},
+        {"trainable_token_indices", "[1, 2]", QL_ERR_UNSUPPORTED, "trainable_token_indices"},
+        {"alora_invocation_tokens", "[1]", QL_ERR_UNSUPPORTED, "alora_invocation_tokens"},
+        {"init_lora_weights", "\"pissa\"", QL_ERR_UNSUPPORTED, "pissa"},
+        {"init_lora_weights", "\"pissa_niter_4\"", QL_ERR_UNSUPPORTED, "pissa"},
+        {"init_lora_weights", "\"olora\"", QL_ERR_UNSUPPORTED, "olora"},
+        {"init_lora_weights", "\"corda\"", QL_ERR_UNSUPPORTED, "corda"},
+        {"use_bdlora", "{\"nblocks\": 2}", QL_ERR_UNSUPPORTED, "use_bdlora"},
+        {"kasa_config", "{\"beta\": 1}", QL_ERR_UNSUPPORTED, "kasa_config"},
+        {"monteclora_config", "{\"a\": 1}", QL_ERR_UNSUPPORTED, "monteclora_config"},
+        {"arrow_config", "{\"top_k\": 2}", QL_ERR_UNSUPPORTED, "arrow_config"},
+        {"peft_type", "\"IA3\"", QL_ERR_UNSUPPORTED, "IA3"},
+        {"peft_type", "\"ADALORA\"", QL_ERR_UNSUPPORTED, "ADALORA"},
+        {"peft_type", NULL, QL_ERR_UNSUPPORTED, "absent"},
+        {"peft_type", "7", QL_ERR_FORMAT, "peft_type"},
+        {"r", "0", QL_ERR_FORMAT, "'r'"},
+        {"r", "1e30", QL_ERR_FORMAT, "'r'"},
+        {"r", "\"8\"", QL_ERR_FORMAT, "'r'"},
+        {"lora_alpha", "-1", QL_ERR_FORMAT, "lora_alpha"},
+        {"lora_alpha", "[16]", QL_ERR_FORMAT, "lora_alpha"},
+        {"lora_dropout", "1.5", QL_ERR_FORMAT, "lora_dropout"},
+        {"lora_dropout", "1", QL_ERR_INVALID, "lora_dropout"},
+        {"use_rslora", "1", QL_ERR_FORMAT, "use_rslora"},
+        {"target_modules", NULL, QL_ERR_FORMAT, "target_modules"},
+        {"target_modules", "[]", QL_ERR_FORMAT, "target_modules"},
+        {"target_modules", "{}", QL_ERR_FORMAT, "target_modules"},
+        {"target_modules", "[\"q_proj\", 3]", QL_ERR_FORMAT, "target_modules"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ql_lora_config c = {0};
-        FAILS(ql_lora_config_read(config_with(cases[i].key, cases[i].json), &c), cases[i].status, cases[i].word);
+        FAILS(ql_lora_config_read(config_with(cases[i].key, cases[i].json), &c), cases[i].status,
+              cases[i].word);
         assert_true(!c.targets && !c.pattern && c.r == 0);
     }
 }
@@ -485,11 +494,13 @@ static void targets_match_as_in_peft(void **state) {
         ql_model *m = engine_model("tiny-llama", 4, 0, 0);
         OK(ql_model_attach_lora(m, &c));
         if (m->n_params != 2 * cases[i].adapted)
-            fail_msg("%s: %d adapters, expected %d", cases[i].json, m->n_params / 2, cases[i].adapted);
+            fail_msg("%s: %d adapters, expected %d", cases[i].json, m->n_params / 2,
+                     cases[i].adapted);
         ql_model_close(m);
         ql_lora_config_free(&c);
     }
-    static const char *const none[] = {"[\"proj\"]", "[\"_proj\"]", "\"q_proj\"", "[\"Q_PROJ\"]", "\"(\""};
+    static const char *const none[] = {"[\"proj\"]", "[\"_proj\"]", "\"q_proj\"", "[\"Q_PROJ\"]",
+                                       "\"(\""};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
         ql_lora_config c = {0};
         OK(ql_lora_config_read(config_with("target_modules", none[i]), &c));

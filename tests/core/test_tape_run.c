@@ -234,7 +234,7 @@ static void the_listing_names_every_record_and_its_json_parses(void **state) {
     int32_t lines = 0, objects = 0;
     for (char *at = strtok(text, "\n"); at; at = strtok(NULL, "\n"), lines++) {
         const ql_record *r = ql_tape_record_at(t, lines);
-        assert_int_equal(atoi(at), lines);
+        assert_int_equal(strtol(at, NULL, 10), lines);
         assert_non_null(strstr(at, ql_op_name(r->op)));
     }
     for (char *at = strtok(json, "\n"); at; at = strtok(NULL, "\n"), objects++) {

@@ -65,7 +65,7 @@ if command -v "$cxx" >/dev/null 2>&1; then
         fail 'the C++ program does not build'
     LD_LIBRARY_PATH=$prefix/$libdir "$tmp/cpp" "$root/tests/data/models/tiny-llama" || fail 'the C++ program failed'
 else
-    echo "install: there is no C++ compiler ($cxx); headers were not compiled as C++"
+    echo "skipped: the headers as C++, there is no $cxx"
 fi
 
 if [ "$shared" = ON ]; then

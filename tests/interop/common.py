@@ -11,12 +11,15 @@ import tempfile
 import bitsandbytes as bnb
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers.utils import logging
 
 PROGRAM = os.path.abspath(sys.argv[1])
 DATA = os.environ["QL_TEST_DATA"]
 SHARED = os.environ["QL_TEST_SHARED"]
 TINY = os.path.join(DATA, "models", "tiny-llama")
+VOCAB = 256  # of both small models
+logging.disable_progress_bar()
 
 _temp = tempfile.TemporaryDirectory(prefix="qlora-interop-")
 _failed = []
@@ -57,12 +60,12 @@ def distance(a, b):
     return d.max().item() if torch.isfinite(d).all() else float("inf")
 
 
-def some_ids(vocab=256, rows=2, cols=24, seed=1):
+def some_ids(rows=2, cols=24, seed=1):
     g = torch.Generator().manual_seed(seed)
-    return torch.randint(3, vocab, (rows, cols), generator=g)
+    return torch.randint(3, VOCAB, (rows, cols), generator=g)
 
 
-def our_logits(model, ids, vocab, adapter=None):
+def our_logits(model, ids, adapter=None, vocab=VOCAB):
     """[rows, cols, vocab] of a model folder, or of the folder with an adapter."""
     case = "qlora" if adapter else "plain"
     d = tempfile.mkdtemp(dir=_temp.name)
@@ -77,9 +80,21 @@ def our_logits(model, ids, vocab, adapter=None):
     return load_file(out)[case + ".logits"]
 
 
+def small_model():
+    """A random Llama whose rows are whole blocks of 64: on CPUs with AVX512 bitsandbytes decodes others wrongly."""
+    out = path("small")
+    if os.path.isdir(out): return out
+    torch.manual_seed(5)
+    model = LlamaForCausalLM(LlamaConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=2, vocab_size=VOCAB,
+                                         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+                                         initializer_range=0.15, tie_word_embeddings=False))
+    model.save_pretrained(out)
+    return out
+
+
 def load(folder, **more):
     """A folder in transformers, fp32. bitsandbytes' packed path for CPUs with AVX512-BF16 is left out: it multiplies
-    in bf16 and cannot hold rows that are not whole blocks (96 of the tiny model)."""
+    in bf16."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager",
                                                  device_map="cpu", **more).eval()
     for m in model.modules():
@@ -91,10 +106,9 @@ def their_logits(model, ids):
     with torch.no_grad(): return model(input_ids=ids).logits.float()
 
 
-def quantize(name, *flags):
-    """`qlora quantize` of the tiny model."""
+def quantize(model, name, *flags):
     out = path(name)
-    if not os.path.isdir(out): qlora("quantize", "-m", TINY, "--output_dir", out, *flags)
+    qlora("quantize", "-m", model, "--output_dir", out, *flags)
     return out
 
 

@@ -60,7 +60,7 @@ def main():
     logits = [their_logits(model, torch.tensor([row]))[0] for row in ids]
     worst = same = total = 0
     for row, want in zip(ids, logits):
-        have = our_logits(ours, torch.tensor([row]), want.shape[1])[0]
+        have = our_logits(ours, torch.tensor([row]), vocab=want.shape[1])[0]
         worst = max(worst, distance(have, want))
         same += (have.argmax(1) == want.argmax(1)).sum().item()
         total += len(row)

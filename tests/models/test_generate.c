@@ -23,8 +23,8 @@
 #define LONGEST 64
 #define VOCAB   512
 
-static const char *const fixtures[] = {"tiny-llama", "tiny-llama-linear", "tiny-llama-rope3", "tiny-llama-yarn",
-                                       "tiny-mistral"};
+static const char *const fixtures[] = {"tiny-llama", "tiny-llama-linear", "tiny-llama-rope3",
+                                       "tiny-llama-yarn", "tiny-mistral"};
 enum { N_FIXTURES = sizeof fixtures / sizeof *fixtures };
 
 static ql_model *open_folder(const char *path) {
@@ -53,7 +53,8 @@ static int32_t read_ids(const json_t *list, int32_t *out) {
 }
 
 /* Greedy tokens after `prompt` through the cache. */
-static void greedy(ql_generator *g, ql_model *m, const int32_t *prompt, int32_t n, int32_t *out, int32_t count) {
+static void greedy(ql_generator *g, ql_model *m, const int32_t *prompt, int32_t n, int32_t *out,
+                   int32_t count) {
     const ql_sampling s = {0};
     const float *logits = NULL;
     ql_generator_reset(g);
@@ -65,7 +66,8 @@ static void greedy(ql_generator *g, ql_model *m, const int32_t *prompt, int32_t 
 }
 
 /* The same by computing everything again for each token. */
-static void greedy_without_cache(ql_model *m, const int32_t *prompt, int32_t n, int32_t *out, int32_t count) {
+static void greedy_without_cache(ql_model *m, const int32_t *prompt, int32_t n, int32_t *out,
+                                 int32_t count) {
     int32_t ids[2 * LONGEST];
     float *logits = calloc((size_t)(2 * LONGEST) * (size_t)m->arch.vocab, sizeof *logits);
     memcpy(ids, prompt, (size_t)n * sizeof *ids);
@@ -153,7 +155,8 @@ static void any_cutting_of_a_long_prompt_gives_the_same_logits(void **state) {
             const float *logits = NULL;
             OK(ql_generator_feed(g, ids + at, cuts[c][k], &logits));
             at += cuts[c][k];
-            assert_true(largest_difference(logits, whole + (at - 1) * m->arch.vocab, m->arch.vocab) < 2e-5);
+            assert_true(
+                largest_difference(logits, whole + (at - 1) * m->arch.vocab, m->arch.vocab) < 2e-5);
         }
         assert_int_equal(at, N);
     }

@@ -1,6 +1,6 @@
 /*
- * test_gguf_base.c - a GGUF base trains as it is: with blocks of Q4_0 ... Q8_0 left in the file, the
- * losses are those of the same weights written out as F32; K-quants are decoded first.
+ * test_gguf_base.c - a GGUF base trains as it is: with blocks of Q4_0 ... Q8_0 left in the file,
+ * the losses are those of the same weights written out as F32; K-quants are decoded first.
  *
  * What is quantized in the file and must be dense on the device (the embedding; K-quants under
  * --bits 16) becomes bfloat16, so that is what the folder to compare with holds for them.
@@ -68,7 +68,8 @@ static size_t block_bytes(uint32_t type) {
 
 /* Random codes; d and m make weights of about +-0.1. */
 static void random_block(pair *p, uint8_t *b) {
-    for (size_t i = 0; i < block_bytes(p->type); i++) b[i] = (uint8_t)ql_stream_below(&p->random, 256);
+    for (size_t i = 0; i < block_bytes(p->type); i++)
+        b[i] = (uint8_t)ql_stream_below(&p->random, 256);
     double u = 0.5 + ql_stream_uniform(&p->random);
     const double levels = p->type == Q8_0 ? 128 : p->type == Q5_0 || p->type == Q5_1 ? 16 : 8;
     if (p->type == Q4_K) {
@@ -80,7 +81,9 @@ static void random_block(pair *p, uint8_t *b) {
     if (p->type == Q4_1 || p->type == Q5_1) put_half(b + 2, -0.1 * u);
 }
 
-static float to_bf16(float x) { return ql_f32_from_bf16(ql_bf16_from_f32(x)); }
+static float to_bf16(float x) {
+    return ql_f32_from_bf16(ql_bf16_from_f32(x));
+}
 
 /* Element i of a block of 32. */
 static double element(uint32_t type, const uint8_t *b, int i) {
@@ -94,13 +97,16 @@ static double element(uint32_t type, const uint8_t *b, int i) {
 }
 
 /* One matrix: blocks into the GGUF, their values into the folder. Rows of q and k lie in the GGUF
- * with rotation pairs adjacent: row (2 i + half) of a head is the folder's row (half * D / 2 + i). */
+ * with rotation pairs adjacent: row (2 i + half) of a head is the folder's row (half * D / 2 + i).
+ */
 static void put_matrix(pair *p, const char *gguf_name, const char *name, int64_t rows, int64_t cols,
                        int64_t paired_heads) {
-    size_t per_row = (size_t)(cols / (p->type == Q4_K ? 256 : 32)), row_bytes = per_row * block_bytes(p->type);
+    size_t per_row = (size_t)(cols / (p->type == Q4_K ? 256 : 32)),
+           row_bytes = per_row * block_bytes(p->type);
     uint8_t *blocks = calloc((size_t)rows, row_bytes);
     float *values = calloc((size_t)(rows * cols), sizeof *values);
-    for (size_t i = 0; i < (size_t)rows * per_row; i++) random_block(p, blocks + i * block_bytes(p->type));
+    for (size_t i = 0; i < (size_t)rows * per_row; i++)
+        random_block(p, blocks + i * block_bytes(p->type));
     for (int64_t r = 0; r < rows && p->type != Q4_K; r++) {
         int64_t from = r;
         if (paired_heads) {
@@ -109,7 +115,8 @@ static void put_matrix(pair *p, const char *gguf_name, const char *name, int64_t
         }
         const uint8_t *row = blocks + (size_t)from * row_bytes;
         for (int64_t c = 0; c < cols; c++) {
-            float x = (float)element(p->type, row + (size_t)(c / 32) * block_bytes(p->type), (int)(c % 32));
+            float x = (float)element(p->type, row + (size_t)(c / 32) * block_bytes(p->type),
+                                     (int)(c % 32));
             values[r * cols + c] = !strcmp(gguf_name, "token_embd.weight") ? to_bf16(x) : x;
         }
     }
@@ -119,7 +126,8 @@ static void put_matrix(pair *p, const char *gguf_name, const char *name, int64_t
         OK(ql_st_writer_declare(p->folder, name, QL_ST_F32, 2, shape));
     else if (p->folder)
         OK(ql_st_writer_data(p->folder, values, (uint64_t)(rows * cols) * sizeof *values));
-    if (!p->declare) gguf_put_tensor(&p->gguf, gguf_name, p->type, 2, ggml, blocks, (size_t)rows * row_bytes);
+    if (!p->declare)
+        gguf_put_tensor(&p->gguf, gguf_name, p->type, 2, ggml, blocks, (size_t)rows * row_bytes);
     free(values);
     free(blocks);
 }
@@ -188,14 +196,16 @@ static void put_keys(gguf_build *b, const dims *d) {
 
 static void put_config(const char *path, const dims *d) {
     char text[1024];
-    int n = snprintf(text, sizeof text,
-                     "{\"model_type\": \"llama\", \"architectures\": [\"LlamaForCausalLM\"], \"hidden_size\": %lld,"
-                     "\"intermediate_size\": %lld, \"num_hidden_layers\": %lld, \"num_attention_heads\": %lld,"
-                     "\"num_key_value_heads\": %lld, \"vocab_size\": %lld, \"max_position_embeddings\": 64,"
-                     "\"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, \"hidden_act\": \"silu\","
-                     "\"tie_word_embeddings\": false}",
-                     (long long)d->hidden, (long long)d->ffn, (long long)d->layers, (long long)d->heads,
-                     (long long)d->kv_heads, (long long)d->vocab);
+    int n = snprintf(
+        text, sizeof text,
+        "{\"model_type\": \"llama\", \"architectures\": [\"LlamaForCausalLM\"], \"hidden_size\": "
+        "%lld,"
+        "\"intermediate_size\": %lld, \"num_hidden_layers\": %lld, \"num_attention_heads\": %lld,"
+        "\"num_key_value_heads\": %lld, \"vocab_size\": %lld, \"max_position_embeddings\": 64,"
+        "\"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, \"hidden_act\": \"silu\","
+        "\"tie_word_embeddings\": false}",
+        (long long)d->hidden, (long long)d->ffn, (long long)d->layers, (long long)d->heads,
+        (long long)d->kv_heads, (long long)d->vocab);
     OK(ql_file_replace(path, text, (size_t)n));
 }
 
@@ -274,7 +284,8 @@ static void blocks_train_as_they_are(void **state) {
     static const uint32_t types[] = {Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         write_bases(types[i], &small);
-        for (int bits = 4; bits <= 16; bits += 12) { /* what the file holds stays, whatever --bits */
+        for (int bits = 4; bits <= 16;
+             bits += 12) { /* what the file holds stays, whatever --bits */
             ql_model *m = open_base(temp_path("base.gguf"), bits);
             ql_linear *l;
             for (int64_t k = 0; (l = ql_model_linear(m, k)); k++) {
@@ -288,8 +299,9 @@ static void blocks_train_as_they_are(void **state) {
             double loss = 0, norm = 0;
             assert_near(&as_is, &dense, &loss, &norm);
             if (bits == 4)
-                print_message("GGML type %u: loss differs by %.2g, gradient norm by %.2g relative\n", types[i], loss,
-                              norm);
+                print_message(
+                    "GGML type %u: loss differs by %.2g, gradient norm by %.2g relative\n",
+                    types[i], loss, norm);
         }
     }
 }
@@ -314,7 +326,8 @@ static void decode_to_folder(const char *gguf, int bits) {
             bool dense = bits == 16 || !strstr(t->name, "_proj");
             for (int64_t r = 0; r < t->rows; r++) {
                 OK(ql_source_read_row(t, r, row));
-                for (int64_t c = 0; c < t->cols && dense && t->dims == 2; c++) row[c] = to_bf16(row[c]);
+                for (int64_t c = 0; c < t->cols && dense && t->dims == 2; c++)
+                    row[c] = to_bf16(row[c]);
                 OK(ql_st_writer_data(w, row, (uint64_t)t->cols * sizeof *row));
             }
             free(row);

@@ -62,22 +62,27 @@ static bool is_eos(const ql_model *m, int32_t id) {
     return false;
 }
 
-static void assert_ids(const json_t *want, const int32_t *have, size_t n, const char *question, const char *what) {
+static void assert_ids(const json_t *want, const int32_t *have, size_t n, const char *question,
+                       const char *what) {
     for (size_t i = 0; i < n || i < json_array_size(want); i++) {
         int64_t w = i < json_array_size(want) ? json_integer_value(json_array_get(want, i)) : -1;
         int32_t h = i < n ? have[i] : -1;
-        if (w != h) fail_msg("'%s': %s %zu is %d, recorded is %lld", question, what, i, h, (long long)w);
+        if (w != h)
+            fail_msg("'%s': %s %zu is %d, recorded is %lld", question, what, i, h, (long long)w);
     }
 }
 
 /* One pass over prompt and answer: each answer id must be the largest logit before it. */
-static void assert_same_without_cache(ql_model *m, const ql_ids *ids, size_t prompt, float *logits) {
+static void assert_same_without_cache(ql_model *m, const ql_ids *ids, size_t prompt,
+                                      float *logits) {
     OK(logits_of_sequence(m, QL_F32, ids->ids, (int32_t)ids->n, logits));
     for (size_t i = prompt; i < ids->n; i++)
-        assert_int_equal(ids->ids[i], logits_argmax(logits + (int64_t)(i - 1) * m->arch.vocab, m->arch.vocab));
+        assert_int_equal(ids->ids[i],
+                         logits_argmax(logits + (int64_t)(i - 1) * m->arch.vocab, m->arch.vocab));
 }
 
-static void answer(ql_generator *g, ql_model *m, const ql_tokenizer *tok, const json_t *row, float *space) {
+static void answer(ql_generator *g, ql_model *m, const ql_tokenizer *tok, const json_t *row,
+                   float *space) {
     const char *question = json_string_value(json_object_get(row, "question"));
     ql_ids ids = prompt_ids(tok, question);
     size_t prompt = ids.n;
@@ -94,7 +99,8 @@ static void answer(ql_generator *g, ql_model *m, const ql_tokenizer *tok, const 
         if (is_eos(m, next)) break;
         if (i + 1 < COUNT) OK(ql_generator_feed(g, &next, 1, &logits));
     }
-    assert_ids(json_object_get(row, "new"), ids.ids + prompt, ids.n - prompt, question, "answer id");
+    assert_ids(json_object_get(row, "new"), ids.ids + prompt, ids.n - prompt, question,
+               "answer id");
     char *text = NULL;
     size_t len = 0;
     OK(ql_tokenizer_decode(tok, ids.ids + prompt, ids.n - prompt, true, &text, &len));

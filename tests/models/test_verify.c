@@ -23,11 +23,12 @@
 static const struct {
     const char *name;
     unsigned cases; /* what its oracle holds */
-} models[] = {{"tiny-llama", QL_VERIFY_PLAIN | QL_VERIFY_PACKED | QL_VERIFY_QLORA | QL_VERIFY_RSLORA},
-              {"tiny-llama-linear", QL_VERIFY_PLAIN | QL_VERIFY_PACKED | QL_VERIFY_QLORA},
-              {"tiny-llama-rope3", QL_VERIFY_PLAIN | QL_VERIFY_PACKED | QL_VERIFY_QLORA},
-              {"tiny-llama-yarn", QL_VERIFY_PLAIN | QL_VERIFY_PACKED | QL_VERIFY_QLORA},
-              {"tiny-mistral", QL_VERIFY_PLAIN | QL_VERIFY_PACKED | QL_VERIFY_QLORA}};
+} models[] = {
+    {"tiny-llama", QL_VERIFY_PLAIN | QL_VERIFY_PACKED | QL_VERIFY_QLORA | QL_VERIFY_RSLORA},
+    {"tiny-llama-linear", QL_VERIFY_PLAIN | QL_VERIFY_PACKED | QL_VERIFY_QLORA},
+    {"tiny-llama-rope3", QL_VERIFY_PLAIN | QL_VERIFY_PACKED | QL_VERIFY_QLORA},
+    {"tiny-llama-yarn", QL_VERIFY_PLAIN | QL_VERIFY_PACKED | QL_VERIFY_QLORA},
+    {"tiny-mistral", QL_VERIFY_PLAIN | QL_VERIFY_PACKED | QL_VERIFY_QLORA}};
 enum { N_MODELS = sizeof models / sizeof *models };
 
 static const char *folder_of(const char *model) {
@@ -76,7 +77,8 @@ static void assert_complete(const ql_verify_report *r, unsigned cases, bool fp32
             char group[64];
             snprintf(group, sizeof group, "%s.%s", all[i].name, kinds[k]);
             const ql_verify_row *row = find_row(r, group);
-            if (!row || !row->elements || !row->ok) fail_msg("%s is %s", group, row ? "too far" : "absent");
+            if (!row || !row->elements || !row->ok)
+                fail_msg("%s is %s", group, row ? "too far" : "absent");
         }
     }
     assert_true(r->ok);
@@ -87,10 +89,12 @@ static void every_model_agrees_with_its_oracle(void **state) {
     for (int i = 0; i < N_MODELS; i++) {
         for (int how = 0; how < 4; how++) {
             int threads = 1 + how % 2, checkpoint = how / 2;
-            ql_verify_opts o = {.cases = models[i].cases, .compute = QL_F32, .checkpoint = checkpoint};
+            ql_verify_opts o = {
+                .cases = models[i].cases, .compute = QL_F32, .checkpoint = checkpoint};
             ql_verify_report r = verify(folder_of(models[i].name), threads, &o);
             char title[128];
-            snprintf(title, sizeof title, "%s, %d threads, checkpoint %d", models[i].name, threads, checkpoint);
+            snprintf(title, sizeof title, "%s, %d threads, checkpoint %d", models[i].name, threads,
+                     checkpoint);
             if (how == 0 || !r.ok) print_rows(&r, title);
             assert_complete(&r, models[i].cases, true);
             assert_string_equal(r.absent, "");
@@ -158,7 +162,8 @@ static const char *copy_of(const char *model) {
 }
 
 /* Changes the float at `element` of a tensor in its file: x -> x + by; false when there is none. */
-static void perturb(const char *dir, const char *file, const char *tensor, int64_t element, float by) {
+static void perturb(const char *dir, const char *file, const char *tensor, int64_t element,
+                    float by) {
     char path[QL_PATH_MAX];
     OK(ql_path_join(path, dir, file));
     ql_st_file *f = NULL;
@@ -193,29 +198,35 @@ static void one_wrong_value_is_found(void **state) {
         {"oracle.safetensors", "qlora.logits", 7, -1e-4f, "qlora.logits"},
         {"oracle.safetensors", "qlora.losses", 2, 3e-4f, "qlora.losses"},
         {"oracle.safetensors", "qlora.grad_norms", 1, 0.01f, "qlora.grad_norms"},
-        {"oracle.safetensors", "qlora.grad.base_model.model.model.layers.0.mlp.up_proj.lora_B.weight", 3, 0.01f,
+        {"oracle.safetensors",
+         "qlora.grad.base_model.model.model.layers.0.mlp.up_proj.lora_B.weight", 3, 0.01f,
          "qlora.grad"},
-        {"oracle.safetensors", "qlora.after3.base_model.model.model.layers.1.self_attn.k_proj.lora_A.weight", 0,
-         1e-3f, "qlora.after3"},
+        {"oracle.safetensors",
+         "qlora.after3.base_model.model.model.layers.1.self_attn.k_proj.lora_A.weight", 0, 1e-3f,
+         "qlora.after3"},
         {"oracle.safetensors", "plain.logits", 0, NAN, "plain.logits"},
-        {"adapter/adapter_model.safetensors", "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", 0,
-         0.05f, "qlora.after3"},
+        {"adapter/adapter_model.safetensors",
+         "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", 0, 0.05f,
+         "qlora.after3"},
         {"model.safetensors", "model.norm.weight", 3, 0.01f, "plain.logits"},
         {"model.safetensors", "model.layers.1.mlp.down_proj.weight", 0, 0.05f, "packed.logits"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         const char *dir = copy_of("tiny-llama");
-        ql_verify_opts o = {.cases = QL_VERIFY_PLAIN | QL_VERIFY_PACKED | QL_VERIFY_QLORA, .compute = QL_F32};
+        ql_verify_opts o = {.cases = QL_VERIFY_PLAIN | QL_VERIFY_PACKED | QL_VERIFY_QLORA,
+                            .compute = QL_F32};
         if (i == 0) assert_true(verify(dir, 1, &o).ok); /* the copy itself is right */
         perturb(dir, wrong[i].file, wrong[i].tensor, wrong[i].element, wrong[i].by);
         ql_verify_report r = verify(dir, 1, &o);
         const ql_verify_row *row = find_row(&r, wrong[i].group);
-        if (r.ok || !row || row->ok) fail_msg("%s in %s: not found", wrong[i].tensor, wrong[i].file);
+        if (r.ok || !row || row->ok)
+            fail_msg("%s in %s: not found", wrong[i].tensor, wrong[i].file);
     }
 }
 
 static void written_values_are_the_compared_ones(void **state) {
     (void)state;
-    ql_verify_opts o = {.cases = QL_VERIFY_PLAIN, .compute = QL_F32, .write = temp_path("ours.safetensors")};
+    ql_verify_opts o = {
+        .cases = QL_VERIFY_PLAIN, .compute = QL_F32, .write = temp_path("ours.safetensors")};
     ql_verify_report r = verify(folder_of("tiny-mistral"), 1, &o);
     ql_st_file *ours = NULL, *oracle = NULL;
     OK(ql_st_open(o.write, &ours));

@@ -161,7 +161,7 @@ int main(int argc, char **argv) {
         else if (strcmp(argv[i], "--measure") == 0)
             options.measure = true;
         else if (strcmp(argv[i], "--case") == 0 && value)
-            options.only = atoi(argv[++i]);
+            options.only = (int)strtol(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--device") == 0 && value)
             options.device = argv[++i];
         else if (strcmp(argv[i], "--isa") == 0 && value)

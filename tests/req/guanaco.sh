@@ -13,7 +13,9 @@ chmod +x "$tmp/show"
 # settings SIZE DROPOUT RATE COMMAND - every flag of the script against the paper's value.
 settings() {
     last="examples/guanaco-$1b.sh $4"
-    QLORA=$tmp/show "$examples/guanaco-$1b.sh" "$4" --output_dir given >"$tmp/out" 2>"$tmp/err" || fail "prints its flags"
+    QLORA=$tmp/show "$examples/guanaco-$1b.sh" "$4" --output_dir given >"$tmp/out" 2>"$tmp/err"
+    rc=$?
+    expect_rc 0
     python3 - "$tmp/out" "$@" <<'PY' || fail "the paper's settings"
 import sys
 path, size, dropout, rate, command = sys.argv[1:]
@@ -75,6 +77,21 @@ expect_rc 0
 QLORA=$qlora "$examples/guanaco-65b.sh" plan --mem 24G --json >"$tmp/out" 2>"$tmp/err"
 rc=$?
 expect_rc 5
+
+# `train` takes the same flags: two steps of a tiny model, bf16, everything else the paper's.
+printf '{"input_ids": [3, 9, 20, 7, 31], "labels": [-100, -100, 20, 7, 31]}\n' >"$tmp/rows.jsonl"
+last="examples/guanaco-7b.sh train"
+QLORA=$qlora "$examples/guanaco-7b.sh" train -m "$QL_TEST_DATA/models/tiny-llama" --dataset "$tmp/rows.jsonl" \
+    --dataset_format tokens --max_steps 2 --logging_steps 1 --output_dir "$tmp/run" >"$tmp/out" 2>"$tmp/err"
+rc=$?
+expect_rc 0
+python3 - "$tmp/run" <<'PY' || fail "the run that was asked for"
+import json, sys
+steps = [json.loads(line) for line in open(sys.argv[1] + "/train.jsonl")]
+assert [s["step"] for s in steps] == [1, 2] and all(abs(s["lr"] - 2e-4) < 1e-12 for s in steps), steps
+adapter = json.load(open(sys.argv[1] + "/adapter/adapter_config.json"))
+assert (adapter["r"], adapter["lora_alpha"], adapter["lora_dropout"]) == (64, 16, 0.1), adapter
+PY
 
 # A user's flag wins; anything but plan and train is refused.
 last="examples/guanaco-7b.sh plan --max_seq_len 100 --json"

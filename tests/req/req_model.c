@@ -66,7 +66,7 @@ static void write_tensor(ql_st_writer *w, const tensor_shape *t) {
 const char *req_write_llama(const char *name, const req_shape *s) {
     const char *dir = temp_path(name);
     char path[QL_PATH_MAX];
-    tensor_shape *t = calloc((size_t)(3 + 9 * s->layers), sizeof *t);
+    tensor_shape *t = calloc(3 + 9 * (size_t)s->layers, sizeof *t);
     int n = tensors(s, t);
     json_t *c = config(s);
     OK(ql_dir_create(dir));

@@ -96,13 +96,14 @@ static bool read_only(const void *p, uint64_t n) {
     FILE *f = fopen("/proc/self/maps", "r");
     assert_non_null(f);
     uintptr_t at = (uintptr_t)p, end = at + n;
-    char line[4352], mode[8];
-    unsigned long from, to;
-    while (at < end && fgets(line, sizeof line, f))
-        if (sscanf(line, "%lx-%lx %4s", &from, &to, mode) == 3 && from <= at && at < to) {
-            if (mode[0] != 'r' || mode[1] != '-') break;
-            at = to;
-        }
+    char line[4352]; /* "from-to rwxp ..." */
+    while (at < end && fgets(line, sizeof line, f)) {
+        char *mode;
+        uintptr_t from = strtoul(line, &mode, 16), to = strtoul(mode + 1, &mode, 16);
+        if (at < from || at >= to) continue;
+        if (mode[1] != 'r' || mode[2] != '-') break;
+        at = to;
+    }
     fclose(f);
     return at >= end;
 }

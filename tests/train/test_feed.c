@@ -1,6 +1,6 @@
 /*
  * test_feed.c - which examples a run sees and when: epoch orders, micro-batches, packing, optimizer
- * steps at the end of an epoch; and the learning rate of every step.
+ * steps at the end of an epoch, masks; and the learning rate of every step.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -249,6 +249,38 @@ static void an_optimizer_step_never_crosses_an_epoch(void **state) {
     engine_close(dev);
 }
 
+/* ---------------------------------------------------------------- draws */
+
+/* Gradient norms of two steps on the same row at rate 0: only the masks can differ. */
+static void norms_of_two_steps(double dropout, double norm[2]) {
+    ql_device *dev = engine_device(1);
+    ql_model *m = engine_model("tiny-llama", 4, 4, dropout);
+    ql_dataset d = engine_data(1, 31, (int32_t)m->arch.vocab);
+    ql_train_opts o = feed_opts(1, 31, false, false);
+    o.max_steps = 2;
+    o.schedule.lr = 0;
+    ql_trainer *t = NULL;
+    OK(ql_trainer_create(m, &o, dev, &d, &t));
+    for (int i = 0; i < 2; i++) {
+        ql_step_metrics s;
+        OK(ql_trainer_step(t, &s));
+        norm[i] = s.grad_norm;
+    }
+    ql_trainer_free(t);
+    ql_model_close(m);
+    ql_dataset_free(&d);
+    engine_close(dev);
+}
+
+static void each_step_draws_new_masks(void **state) {
+    (void)state;
+    double norm[2];
+    norms_of_two_steps(0.0, norm);
+    assert_true(norm[0] > 0 && norm[0] == norm[1]);
+    norms_of_two_steps(0.5, norm);
+    assert_true(norm[0] > 0 && norm[0] != norm[1]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_step_has_the_learning_rate_of_transformers),
@@ -258,6 +290,7 @@ int main(void) {
         cmocka_unit_test(every_row_comes_once_an_epoch_and_never_split),
         cmocka_unit_test(a_row_longer_than_the_plan_is_refused),
         cmocka_unit_test(an_optimizer_step_never_crosses_an_epoch),
+        cmocka_unit_test(each_step_draws_new_masks),
     };
     return cmocka_run_group_tests_name("feed", tests, NULL, NULL);
 }

@@ -1,18 +1,25 @@
-# ctest.sh - sourced by tools/test, tools/lint and .ci/run: build a preset, run its tests.
+# ctest.sh - sourced by tools/test, tools/quickstart, tools/lint and .ci/run: build a preset, run its tests.
 set -o pipefail
 
-# build_preset NAME [TARGET...] - configures when needed and builds; the log is shown only on failure.
-build_preset() {
-    local preset=$1 log
+# run_logged LOG COMMAND... - runs it; what it says goes to LOG and is shown only on failure.
+run_logged() {
+    local log=$1
     shift
-    mkdir -p "build/$preset"
-    log=build/$preset/build.log
-    echo "building the preset $preset (log: $log)" >&2
-    if ! { cmake --preset "$preset" && cmake --build --preset "$preset" ${1:+--target "$@"}; } >"$log" 2>&1; then
+    mkdir -p "$(dirname "$log")"
+    if ! "$@" >"$log" 2>&1; then
         tail -n 60 "$log" >&2
-        echo "the preset $preset does not build" >&2
+        echo "failed: $* (log: $log)" >&2
         return 1
     fi
+}
+
+# build_preset NAME [TARGET...] - configures and builds.
+build_preset() {
+    local preset=$1 dir=build/$1
+    shift
+    echo "building the preset $preset (log: $dir/build.log)" >&2
+    run_logged "$dir/configure.log" cmake --preset "$preset" &&
+        run_logged "$dir/build.log" cmake --build --preset "$preset" ${1:+--target "$@"}
 }
 
 # run_ctest BUILD-FOLDER [CTEST-ARG...] - runs ctest, then lists skipped sub-tests, then prints ctest's
