@@ -84,7 +84,7 @@ typedef struct ql_model_args {
     {                                                                                              \
         .name = "compute_dtype", .kind = QL_ARG_CHOICE, .at = offsetof(T, f.compute),              \
         .fallback = "auto", .choices = "auto fp32 bf16|fp16",                                      \
-        .help = "type of activations; auto: fp32 on the CPU, bf16 on a GPU that has it"            \
+        .help = "type of activations; auto is fp32 on the CPU, bf16 on a GPU that has it"          \
     }
 
 /* The storage from --bits, --quant_type and the rest; contradictions are QL_ERR_INVALID. */
@@ -103,5 +103,9 @@ QL_NODISCARD ql_status ql_model_args_source(const ql_model_args *a, bool shapes,
 double ql_model_weight_bits(ql_model *m);
 /* "nf4", "q4_1", ...: storage of the first quantized linear weight, or the dtype of dense ones. */
 const char *ql_model_weight_type(ql_model *m);
+
+/* Says on `out` which weights of a .gguf cannot be used as they are stored (Q4_K ...): they are
+ * decoded, and quantized again where asked. */
+void ql_model_note_decoded(ql_out *out, ql_model *m);
 
 #endif /* QLORA_TOOLS_MODEL_ARGS_H */

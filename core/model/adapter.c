@@ -137,17 +137,19 @@ static json_t *config_json(const ql_model *m) {
         for (int64_t i = 0; (lin = ql_model_linear(mm, i)); i++)
             if (lin->adapter_a >= 0) json_array_append_new(targets, json_string(lin->module));
     }
-    json_t *c = json_pack(
-        "{s:s,s:s,s:s,s:i,s:f,s:f,s:b,s:b,s:s,s:b,s:b,s:b,s:{},s:{},s:{},s:s}", "peft_type", "LORA",
-        "task_type", "CAUSAL_LM", "base_model_name_or_path", ql_source_path(m->source), "r",
-        (int)l->r, "lora_alpha", l->alpha, "lora_dropout", l->dropout, "use_rslora", (int)l->rslora,
-        "use_dora", 0, "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1, "lora_bias", 0,
-        "rank_pattern", "alpha_pattern", "loftq_config", "peft_version", PEFT_VERSION);
+    json_t *c = json_pack("{s:s,s:s,s:s,s:i,s:f,s:f,s:b,s:b,s:s,s:b,s:b,s:b,s:{},s:{},s:{},s:s}",
+                          "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path",
+                          "", "r", (int)l->r, "lora_alpha", l->alpha, "lora_dropout", l->dropout,
+                          "use_rslora", (int)l->rslora, "use_dora", 0, "bias", "none",
+                          "fan_in_fan_out", 0, "inference_mode", 1, "lora_bias", 0, "rank_pattern",
+                          "alpha_pattern", "loftq_config", "peft_version", PEFT_VERSION);
     if (!c || !targets) {
         json_decref(c);
         json_decref(targets);
         return NULL;
     }
+    json_t *base = json_string(ql_source_path(m->source)); /* NULL when not UTF-8: stays empty */
+    if (base) json_object_set_new(c, "base_model_name_or_path", base);
     if (l->alpha == floor(l->alpha))
         json_object_set_new(c, "lora_alpha", json_integer((json_int_t)l->alpha));
     json_object_set_new(c, "init_lora_weights",
@@ -263,16 +265,33 @@ static ql_status visit_one(ql_model *m, const ql_st_file *f, const char *path, i
     return s;
 }
 
+/* The first tensor that is no parameter. PEFT adds a copy of an adapted head's own weight
+ * ("...base_layer.weight"), which the base has already. */
+static const char *surplus(const ql_model *m, const ql_st_file *f) {
+    char name[256];
+    for (int64_t i = 0; i < ql_st_count(f); i++) {
+        const char *have = ql_st_at(f, i)->name;
+        bool known = strstr(have, ".base_layer.weight") != NULL;
+        for (int32_t k = 0; k < m->n_params && !known; k++)
+            known = full_name(&m->params[k], name) == QL_OK && !strcmp(name, have);
+        if (!known) return have;
+    }
+    return NULL;
+}
+
 /* Reads every parameter from `path`; names and shapes must be exactly the attached ones. */
 static ql_status visit_values(ql_model *m, const char *path, visit_fn visit) {
     ql_st_file *f = NULL;
     QL_TRY(ql_st_open(path, &f));
     ql_status s = QL_OK;
-    if (ql_st_count(f) != m->n_params)
-        s = QL_FAIL(QL_ERR_SHAPE,
-                    "%s: %lld tensors, the adapter of this model has %d (other targets?)", path,
-                    (long long)ql_st_count(f), m->n_params);
     for (int32_t i = 0; i < m->n_params && s == QL_OK; i++) s = visit_one(m, f, path, i, visit);
+    const char *extra = s == QL_OK ? surplus(m, f) : NULL;
+    if (extra)
+        s = QL_FAIL(
+            QL_ERR_SHAPE,
+            "%s: tensor '%s' has no place in the adapter of this model, which has %d tensors "
+            "(other targets?)",
+            path, extra, m->n_params);
     ql_st_close(f);
     return s;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/hostmem.h"
+#include "core/base/log.h"
 #include "core/model/model_impl.h"
 
 ql_model_opts ql_model_opts_default(void) {
@@ -280,6 +281,28 @@ static ql_status open_tensors(ql_model *m) {
     return planning_only(m) ? QL_OK : refuse_surplus(m);
 }
 
+/* GGUF blocks that the generic quantized weight cannot hold are decoded: said, not silent. */
+static void report_decoded(ql_model *m) {
+    int64_t n[2] = {0, 0}; /* requantized, kept as bf16 */
+    const char *type = NULL;
+    const ql_linear *l;
+    for (int64_t i = 0; (l = ql_model_linear(m, i)); i++) {
+        bool blocks = l->from && l->from->gguf && ql_gguf_block_elems(l->from->gguf->type) > 1;
+        if (!blocks) continue;
+        type = ql_gguf_type_name(l->from->gguf->type);
+        n[!l->quantized]++;
+    }
+    if (n[0])
+        ql_log(QL_LOG_INFO, "%lld weights stored as %s are decoded and quantized again to %s",
+               (long long)n[0], type, ql_qtype_at(m->opts.quant.type)->name);
+    if (n[1])
+        ql_log(QL_LOG_INFO, "%lld weights stored as %s are decoded to bf16", (long long)n[1], type);
+    const ql_source_tensor *embed = m->embed.from;
+    if (embed && embed->gguf && ql_gguf_block_elems(embed->gguf->type) > 1)
+        ql_log(QL_LOG_INFO, "the embedding stored as %s is decoded to bf16",
+               ql_gguf_type_name(embed->gguf->type));
+}
+
 ql_status ql_model_open(ql_source *source, const ql_model_opts *opts, ql_model **out) {
     ql_model *m = ql_host_calloc(1, sizeof(*m));
     if (!m) {
@@ -298,6 +321,7 @@ ql_status ql_model_open(ql_source *source, const ql_model_opts *opts, ql_model *
         ql_model_close(m);
         return s;
     }
+    report_decoded(m);
     *out = m;
     return QL_OK;
 }

@@ -9,5 +9,5 @@ for package in torch transformers peft bitsandbytes safetensors; do
         exit 77
     }
 done
-export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error PYTHONWARNINGS=ignore
+export OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error PYTHONWARNINGS=ignore
 exec "$python" "$here/$1" "$2"
