@@ -67,7 +67,6 @@ static ql_exit open_all(ql_cli *cli, const ql_job_args *a, bool shapes, ql_job *
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_DEVICE, s);
     s = open_model(cli, a, shapes, &j->model);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
-    ql_model_note_decoded(&cli->out, j->model);
     s = attach(cli, a, j->model);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
     ql_exit code = open_data(cli, a, j);

@@ -1,7 +1,6 @@
 /* model_args.c - see model_args.h. */
 #include "tools/model_args.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "tools/shapes.h"
@@ -164,30 +163,4 @@ const char *ql_model_weight_type(ql_model *m) {
     }
     l = ql_model_linear(m, 0);
     return l ? dense[l->dense.dtype] : "none";
-}
-
-/* The block type of a dense linear weight's file, -1 = it is no block type. */
-static int block_type(const ql_linear *l) {
-    const ql_gguf_tensor *t = l->from && !l->stored ? l->from->gguf : NULL;
-    return t && ql_gguf_block_elems(t->type) > 1 ? (int)t->type : -1;
-}
-
-void ql_model_note_decoded(ql_out *out, ql_model *m) {
-    char types[64] = "";
-    const ql_linear *l;
-    int64_t count = 0;
-    bool again = false;
-    for (int64_t i = 0; (l = ql_model_linear(m, i)); i++) {
-        int type = block_type(l);
-        const char *name = type >= 0 ? ql_gguf_type_name((ql_gguf_type)type) : NULL;
-        if (!name) continue;
-        count++;
-        again |= l->quantized;
-        size_t n = strlen(types);
-        if (!ql_names_have(types, name))
-            snprintf(types + n, sizeof types - n, "%s%s", n ? " " : "", name);
-    }
-    if (count)
-        ql_note(out, "%lld weights are stored as %s: decoded%s%s", (long long)count, types,
-                again ? " and quantized again to " : "", again ? ql_model_weight_type(m) : "");
 }

@@ -104,8 +104,4 @@ double ql_model_weight_bits(ql_model *m);
 /* "nf4", "q4_1", ...: storage of the first quantized linear weight, or the dtype of dense ones. */
 const char *ql_model_weight_type(ql_model *m);
 
-/* Says on `out` which weights of a .gguf cannot be used as they are stored (Q4_K ...): they are
- * decoded, and quantized again where asked. */
-void ql_model_note_decoded(ql_out *out, ql_model *m);
-
 #endif /* QLORA_TOOLS_MODEL_ARGS_H */

@@ -22,7 +22,6 @@ ql_status ql_open_model(ql_cli *cli, const ql_model_args *a, const char *adapter
         ql_model_close(m);
         return s;
     }
-    ql_model_note_decoded(&cli->out, m);
     *out = m;
     return QL_OK;
 }

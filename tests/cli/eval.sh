@@ -61,12 +61,15 @@ expect_rc 0
 expect_json "abs(d['loss'] - $(cat "$tmp/want")) < 5e-5"
 
 # Quantized on loading, with an adapter, in bf16: other numbers, sound ones.
-for flags in '--bits 4' '--bits 8' '--compute_dtype bf16' "--adapter $model/adapter"; do
-    # shellcheck disable=SC2086
-    run eval -m "$model" --dataset "$tmp/rows.jsonl" --dataset_format tokens --json $flags
+sound() { # FLAG...
+    run eval -m "$model" --dataset "$tmp/rows.jsonl" --dataset_format tokens --json "$@"
     expect_rc 0
     expect_json 'd["tokens"] > 0 and 1 < d["loss"] < 9'
-done
+}
+sound --bits 4
+sound --bits 8
+sound --compute_dtype bf16
+sound --adapter "$model/adapter"
 
 run eval -m "$model" --tokenizer "$tokenizer" --file "$tmp/text.txt" --window 16 --stride 32
 refused 2 'stride 32 exceeds'
