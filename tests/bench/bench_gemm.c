@@ -255,7 +255,7 @@ static void bench_attention(bench *b, int hq, int hk, int dim, int tokens) {
 }
 
 int main(int argc, char **argv) {
-    bench b = {.seconds = argc > 3 ? atof(argv[3]) : 0.7, .loop = peak_portable};
+    bench b = {.seconds = argc > 3 ? strtod(argv[3], NULL) : 0.7, .loop = peak_portable};
     ql_cpuinfo_read(&b.dev.info);
     ql_cpu_isa isa;
     if (ql_cpu_isa_choose(&b.dev.info, argc > 1 ? argv[1] : NULL, &isa) != QL_OK) {
@@ -263,7 +263,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     b.dev.isa = isa;
-    b.dev.threads = argc > 2 ? atoi(argv[2]) : b.dev.info.cores;
+    b.dev.threads = argc > 2 ? (int)strtol(argv[2], NULL, 10) : b.dev.info.cores;
     b.dev.kern = ql_cpu_kern();
 #if defined(__x86_64__)
     if (isa == QL_CPU_AVX2) b.dev.kern = ql_cpu_kern_avx2(), b.loop = peak_avx2;

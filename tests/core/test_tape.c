@@ -71,8 +71,11 @@ static void a_destination_is_read_only_when_it_accumulates(void **state) {
         {QL_OP_GATHER, "y", {.gather = {.scale = 1}}, {.gather = {.accumulate = true}}},
         {QL_OP_NORM_BWD, "dx", {.norm_bwd = {.w_offset = 1}}, {.norm_bwd = {.accumulate = true}}},
         {QL_OP_LORA_BWD, "dx", {.lora_bwd = {.s = 1}}, {.lora_bwd = {.accumulate = true}}},
-        {QL_OP_SUM_ROWS, "y", {.sum_rows = {{0}}}, {.sum_rows = {.accumulate = true}}},
-        {QL_OP_SUMSQ, "y", {.sumsq = {{0}}}, {.sumsq = {.accumulate = true}}}};
+        {QL_OP_SUM_ROWS,
+         "y",
+         {.sum_rows = {.accumulate = false}},
+         {.sum_rows = {.accumulate = true}}},
+        {QL_OP_SUMSQ, "y", {.sumsq = {.accumulate = false}}, {.sumsq = {.accumulate = true}}}};
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         ql_op_info info = ql_op_info_of(c[i].op);
         bool found = false;

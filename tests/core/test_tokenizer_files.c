@@ -17,7 +17,8 @@
 #include "tests/support/gguf_build.h"
 #include "tests/support/temp_folder.h"
 
-#define MARK "\xE2\x96\x81" /* U+2581 */
+#define MARK   "\xE2\x96\x81" /* U+2581 */
+#define MARK_A "\xE2\x96\x81\x61" /* and an a */
 
 #define TINY "{'model':{'type':'BPE','vocab':{'a':0,'b':1,'<s>':2,'</s>':3},'merges':[]}}"
 
@@ -252,8 +253,8 @@ static ql_status open_gguf(gguf_build *b, ql_tokenizer **out) {
 /* Merging goes by score, not by rank or length; bytes come after merging. */
 static void gguf_llama_merges_by_score(void **state) {
     (void)state;
-    static const char *const tokens[] = {"<unk>", "<s>", "</s>",   "<0xC3>", "<0xA9>", MARK, "a",
-                                         "b",     "ab",  MARK "a", "ba",     "aba",    "<u>"};
+    static const char *const tokens[] = {"<unk>", "<s>", "</s>", "<0xC3>", "<0xA9>", MARK, "a",
+                                         "b",     "ab",  MARK_A, "ba",     "aba",    "<u>"};
     static const float scores[] = {0, 0, 0, 0, 0, -1, -2, -3, -20, -10, -15, -5, 0};
     static const int32_t types[] = {2, 3, 3, 6, 6, 1, 1, 1, 1, 1, 1, 1, 4};
     gguf_build b = {0};

@@ -316,7 +316,7 @@ static void req_17_gpt3_has_eighteen_million_lora_parameters(void **state) {
     assert_int_equal(m->trainable, 18874368); /* 96 layers x 2 matrices x 2 factors x 12288 x 4 */
     assert_int_equal(m->trainable, 96LL * 2 * 2 * 12288 * 4);
     assert_true((double)m->trainable * 2.0 / 1048576.0 == 36.0); /* fp16; the paper says 35 MB */
-    assert_true(m->parameters > 174e9 && m->parameters < 176e9);
+    assert_true(m->parameters > 174000000000 && m->parameters < 176000000000);
     ql_memory_report r = {0};
     ql_model_report(m, &r);
     assert_int_equal(r.device[QL_POOL_ADAPTERS],
