@@ -17,7 +17,7 @@
 #include "tests/support/gguf_build.h"
 #include "tests/support/temp_folder.h"
 
-#define MARK   "\xE2\x96\x81" /* U+2581 */
+#define MARK   "\xE2\x96\x81"     /* U+2581 */
 #define MARK_A "\xE2\x96\x81\x61" /* and an a */
 
 #define TINY "{'model':{'type':'BPE','vocab':{'a':0,'b':1,'<s>':2,'</s>':3},'merges':[]}}"
