@@ -49,7 +49,8 @@ cmp "$tmp/adapter/adapter_model.safetensors" "$tmp/pc-adapter/adapter_model.safe
     fail 'two runs of examples/embed gave different adapters'
 
 for header in "$prefix"/include/qlora/*.h; do
-    "$cc" -std=c11 -Wall -Wextra -Werror -fsyntax-only -x c "$header" -I "$prefix/include" ||
+    printf '#include "%s"\n' "$header" |
+        "$cc" -std=c11 -Wall -Wextra -Werror -fsyntax-only -x c - -I "$prefix/include" ||
         fail "$header does not compile alone"
 done
 
