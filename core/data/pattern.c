@@ -31,10 +31,18 @@ static void pcre_release(void *p, void *user) {
 /* ----------------------------------------------------------------- translation */
 
 /* Oniguruma's sets, to stand inside brackets. PCRE2's \s has U+180E besides and its \w no marks;
- * Oniguruma takes the numbers of Latin-1, but no others beyond decimal digits, into \w. */
-#define SPACE_SET "\\p{White_Space}"
+ * Oniguruma takes the numbers of Latin-1, but no others beyond decimal digits, into \w. White space
+ * is spelled out because \p{White_Space} needs PCRE2 10.40; its sets start with the lowest code
+ * point and end with a range, so that a hyphen beside them is never the middle of a range. */
+#define SPACE_SET                                                                                  \
+    "\\x{9}-\\x{D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{202F}\\x{205F}\\x{3000}"                       \
+    "\\x{2000}-\\x{200A}\\x{2028}-\\x{2029}"
+#define NOT_SPACE_SET                                                                              \
+    "\\x{0}-\\x{8}\\x{E}-\\x{1F}\\x{21}-\\x{84}\\x{86}-\\x{9F}\\x{A1}-\\x{167F}"                   \
+    "\\x{1681}-\\x{1FFF}\\x{200B}-\\x{2027}\\x{202A}-\\x{202E}\\x{2030}-\\x{205E}"                 \
+    "\\x{2060}-\\x{2FFF}\\x{3001}-\\x{10FFFF}"
 #define DIGIT_SET "\\p{Nd}"
-#define WORD_SET  "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}"
+#define WORD_SET  QL_PATTERN_LETTERS "\\p{Nd}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}"
 
 typedef struct translation {
     const char *s, *what;
@@ -98,7 +106,7 @@ static ql_status translate_escape(translation *t) {
     case 'S':
         if (!t->in_class) return emit_set(t, SPACE_SET, true);
         t->i += 2;
-        return emit(t, "\\P{White_Space}");
+        return emit(t, NOT_SPACE_SET);
     case 'd': return emit_set(t, DIGIT_SET, false);
     case 'D':
         if (!t->in_class) return emit_set(t, DIGIT_SET, true);

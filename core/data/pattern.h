@@ -10,6 +10,11 @@
 
 #include "core/data/text.h"
 
+/* Unicode's Alphabetic and marks, to stand inside brackets; \p{Alphabetic} needs PCRE2 10.40. */
+#define QL_PATTERN_LETTERS                                                                         \
+    "\\p{L}\\p{M}\\p{Nl}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}"             \
+    "\\x{1F170}-\\x{1F189}"
+
 typedef struct ql_pattern ql_pattern; /* immutable, shared between threads */
 
 /* A regular expression that never matches nothing, or with `literal` the text itself. `what` names

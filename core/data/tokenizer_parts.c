@@ -143,7 +143,7 @@ ql_status ql_tokenizer_load_normalizer(ql_tokenizer *t, const json_t *root, cons
 /* --------------------------------------------------------------- pre-tokenizer */
 
 /* Rust's \w, which the Whitespace component uses. */
-#define RUST_WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}"
+#define RUST_WORD QL_PATTERN_LETTERS "\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}"
 
 static ql_status read_behavior(const json_t *o, const char *what, ql_split_behavior *out) {
     static const char *const names[] = {

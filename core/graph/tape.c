@@ -24,6 +24,7 @@ void ql_tape_free(ql_tape *t) {
     ql_host_free(t->records);
     ql_host_free(t->written);
     ql_host_free(t->remap);
+    ql_host_free(t->first_written);
     ql_host_free(t);
 }
 
@@ -43,6 +44,9 @@ static ql_vid new_value(ql_tape *t, ql_value **out) {
         ql_host_grow((void **)&t->values, &t->cap_values, t->n_values + 1, sizeof(ql_value));
     if (s == QL_OK)
         s = ql_host_grow((void **)&t->remap, &t->cap_remap, t->n_values + 1, sizeof(ql_vid));
+    if (s == QL_OK)
+        s = ql_host_grow((void **)&t->first_written, &t->cap_first_written, t->n_values + 1,
+                         sizeof(size_t));
     if (s != QL_OK) {
         ql_tape_fail(t, s);
         return 0;
@@ -50,6 +54,7 @@ static ql_vid new_value(ql_tape *t, ql_value **out) {
     ql_value *v = &t->values[t->n_values];
     memset(v, 0, sizeof(*v));
     t->remap[t->n_values] = 0;
+    t->first_written[t->n_values] = 0;
     v->first = v->last = -1;
     *out = v;
     return (ql_vid)t->n_values++;
@@ -272,7 +277,7 @@ ql_vid ql_grad_of(ql_tape *t, ql_vid v) {
 }
 
 static bool overlap(const ql_rect *a, const ql_rect *b) {
-    return a->base == b->base && a->row0 < b->row0 + b->rows && b->row0 < a->row0 + a->rows &&
+    return a->row0 < b->row0 + b->rows && b->row0 < a->row0 + a->rows &&
            a->col0 < b->col0 + b->cols && b->col0 < a->col0 + a->cols;
 }
 
@@ -284,24 +289,29 @@ static bool inside(const ql_rect *a, const ql_rect *b) {
 static ql_rect rect_of(const ql_tape *t, ql_vid v) {
     const ql_value *x = &t->values[v];
     bool view = x->kind == QL_VALUE_VIEW;
-    return (ql_rect){view ? x->base : v, view ? x->row0 : 0, x->rows.max, view ? x->col0 : 0,
-                     x->cols.max};
+    return (ql_rect){view ? x->base : v, view ? x->row0 : 0, x->rows.max,
+                     view ? x->col0 : 0, x->cols.max,        0};
+}
+
+/* Walks the written rectangles of `base`, latest first: (w = written_after(t, base, NULL)) ... */
+static const ql_rect *written_after(const ql_tape *t, ql_vid base, const ql_rect *w) {
+    size_t next = w ? w->next : t->first_written[base];
+    return next ? &t->written[next - 1] : NULL;
 }
 
 bool ql_grad_exists(const ql_tape *t, ql_vid v) {
     ql_rect r = rect_of(t, v);
     if (t->values[r.base].kind == QL_VALUE_EXTERNAL && t->values[r.base].grad) return true;
-    for (size_t i = 0; i < t->n_written; i++)
-        if (overlap(&t->written[i], &r)) return true;
+    for (const ql_rect *w = written_after(t, r.base, NULL); w; w = written_after(t, r.base, w))
+        if (overlap(w, &r)) return true;
     return false;
 }
 
 /* Elements of r that disjoint written rectangles inside it cover. */
 static int64_t covered(const ql_tape *t, const ql_rect *r) {
     int64_t n = 0;
-    for (size_t i = 0; i < t->n_written; i++)
-        if (t->written[i].base == r->base && inside(&t->written[i], r))
-            n += t->written[i].rows * t->written[i].cols;
+    for (const ql_rect *w = written_after(t, r->base, NULL); w; w = written_after(t, r->base, w))
+        if (inside(w, r)) n += w->rows * w->cols;
     return n;
 }
 
@@ -313,7 +323,9 @@ static void add_written(ql_tape *t, ql_rect r) {
         ql_tape_fail(t, s);
         return;
     }
+    r.next = t->first_written[r.base];
     t->written[t->n_written++] = r;
+    t->first_written[r.base] = t->n_written;
 }
 
 bool ql_grad_claim(ql_tape *t, ql_vid v) {
@@ -322,9 +334,9 @@ bool ql_grad_claim(ql_tape *t, ql_vid v) {
     /* Trained values: the gradient buffer is zeroed at the start of an optimizer step. */
     if (t->values[r.base].kind == QL_VALUE_EXTERNAL) return true;
     bool touched = false;
-    for (size_t i = 0; i < t->n_written; i++) {
-        if (!overlap(&t->written[i], &r)) continue;
-        if (inside(&r, &t->written[i])) return true;
+    for (const ql_rect *w = written_after(t, r.base, NULL); w; w = written_after(t, r.base, w)) {
+        if (!overlap(w, &r)) continue;
+        if (inside(&r, w)) return true;
         touched = true;
     }
     if (touched) {
@@ -349,26 +361,26 @@ static void fill_rect(ql_tape *t, ql_vid base_grad, ql_rect r) {
     add_written(t, r);
 }
 
-/* Fills what of `r` no rectangle from index `from` on has written: r minus the first overlapping
- * one leaves at most four rectangles. The depth is bounded by the number of views. */
-static void fill_unwritten(ql_tape *t, ql_vid base_grad, ql_rect r, size_t from, size_t to) {
-    while (from < to && !overlap(&t->written[from], &r)) from++;
-    if (from == to) {
+/* Fills what of `r` no rectangle of the chain from `at` (index + 1) on has written: r minus the
+ * first overlapping one leaves at most four rectangles. The depth is bounded by the number of
+ * views. */
+static void fill_unwritten(ql_tape *t, ql_vid base_grad, ql_rect r, size_t at) {
+    while (at && !overlap(&t->written[at - 1], &r)) at = t->written[at - 1].next;
+    if (!at) {
         fill_rect(t, base_grad, r);
         return;
     }
-    ql_rect w = t->written[from];
+    ql_rect w = t->written[at - 1];
     int64_t top = w.row0 > r.row0 ? w.row0 : r.row0;
     int64_t bottom = w.row0 + w.rows < r.row0 + r.rows ? w.row0 + w.rows : r.row0 + r.rows;
     int64_t left = w.col0 > r.col0 ? w.col0 : r.col0;
     int64_t right = w.col0 + w.cols < r.col0 + r.cols ? w.col0 + w.cols : r.col0 + r.cols;
-    const ql_rect rest[4] = {{r.base, r.row0, top - r.row0, r.col0, r.cols},
-                             {r.base, bottom, r.row0 + r.rows - bottom, r.col0, r.cols},
-                             {r.base, top, bottom - top, r.col0, left - r.col0},
-                             {r.base, top, bottom - top, right, r.col0 + r.cols - right}};
+    const ql_rect rest[4] = {{r.base, r.row0, top - r.row0, r.col0, r.cols, 0},
+                             {r.base, bottom, r.row0 + r.rows - bottom, r.col0, r.cols, 0},
+                             {r.base, top, bottom - top, r.col0, left - r.col0, 0},
+                             {r.base, top, bottom - top, right, r.col0 + r.cols - right, 0}};
     for (int i = 0; i < 4; i++)
-        if (rest[i].rows > 0 && rest[i].cols > 0)
-            fill_unwritten(t, base_grad, rest[i], from + 1, to);
+        if (rest[i].rows > 0 && rest[i].cols > 0) fill_unwritten(t, base_grad, rest[i], w.next);
 }
 
 void ql_grad_complete(ql_tape *t, ql_vid v) {
@@ -377,7 +389,7 @@ void ql_grad_complete(ql_tape *t, ql_vid v) {
     if (t->values[r.base].kind == QL_VALUE_EXTERNAL) return;
     if (covered(t, &r) == r.rows * r.cols) return;
     ql_vid g = ql_grad_of(t, r.base);
-    if (g) fill_unwritten(t, g, r, 0, t->n_written);
+    if (g) fill_unwritten(t, g, r, t->first_written[r.base]);
 }
 
 ql_vid ql_tape_saved(ql_tape *t, ql_vid v) {

@@ -8,6 +8,7 @@
 typedef struct ql_rect {
     ql_vid base;
     int64_t row0, rows, col0, cols;
+    size_t next; /* the next rectangle of the same base, + 1; 0 = none */
 } ql_rect;
 
 struct ql_tape {
@@ -20,6 +21,8 @@ struct ql_tape {
     size_t n_written, cap_written;
     ql_vid *remap; /* per value id: its recomputed twin in the current segment, or 0 */
     size_t cap_remap;
+    size_t *first_written; /* per value id: its latest rectangle, + 1; 0 = none */
+    size_t cap_first_written;
     int16_t layer, segment, n_segments;
     ql_phase phase;
 };

@@ -29,12 +29,6 @@ static int by_size(const void *pa, const void *pb) {
     return a->v < b->v ? -1 : 1;
 }
 
-static int by_offset(const void *pa, const void *pb) {
-    const place *a = *(place *const *)pa, *b = *(place *const *)pb;
-    if (a->offset != b->offset) return a->offset < b->offset ? -1 : 1;
-    return a->v < b->v ? -1 : 1;
-}
-
 /* The used planned values as places; *out is owned by the caller. */
 static ql_status collect(const ql_tape *t, uint32_t align, place **out, size_t *n) {
     place *places = ql_host_calloc((size_t)ql_tape_values(t) + 1, sizeof(place));
@@ -51,29 +45,47 @@ static ql_status collect(const ql_tape *t, uint32_t align, place **out, size_t *
     return QL_OK;
 }
 
-/* The offset of the best fitting gap among `busy` (sorted by offset). */
-static uint64_t best_gap(place *const *busy, size_t n, uint64_t size) {
+static bool meet(const place *a, const place *b) {
+    return a->first <= b->last && b->first <= a->last;
+}
+
+/* The offset of the gap that fits p best between the placed values (sorted by offset) that live
+ * when p does. */
+static uint64_t best_gap(place *const *placed, size_t n, const place *p) {
     uint64_t end = 0, best = UINT64_MAX, best_room = UINT64_MAX;
     for (size_t i = 0; i < n; i++) {
-        if (busy[i]->offset > end) {
-            uint64_t room = busy[i]->offset - end;
-            if (room >= size && room < best_room) {
-                best = end;
-                best_room = room;
-            }
+        if (!meet(placed[i], p)) continue;
+        uint64_t room = placed[i]->offset > end ? placed[i]->offset - end : 0;
+        if (room >= p->size && room < best_room) {
+            best = end;
+            best_room = room;
         }
-        uint64_t stop = busy[i]->offset + busy[i]->size;
+        uint64_t stop = placed[i]->offset + placed[i]->size;
         if (stop > end) end = stop;
     }
     return best != UINT64_MAX ? best : end;
+}
+
+/* Inserts p where its offset belongs. */
+static void insert(place **placed, size_t n, place *p) {
+    size_t lo = 0, hi = n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (placed[mid]->offset < p->offset)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    memmove(placed + lo + 1, placed + lo, (n - lo) * sizeof *placed);
+    placed[lo] = p;
 }
 
 ql_status ql_arena_assign(ql_tape *t, uint32_t align, uint64_t *arena_bytes) {
     place *places = NULL;
     size_t n = 0;
     QL_TRY(collect(t, align, &places, &n));
-    place **busy = ql_host_calloc(n + 1, sizeof(place *));
-    if (!busy) {
+    place **placed = ql_host_calloc(n + 1, sizeof(place *));
+    if (!placed) {
         ql_host_free(places);
         return QL_NOMEM("the memory plan");
     }
@@ -81,16 +93,12 @@ ql_status ql_arena_assign(ql_tape *t, uint32_t align, uint64_t *arena_bytes) {
     uint64_t total = 0;
     for (size_t i = 0; i < n; i++) {
         place *p = &places[i];
-        size_t n_busy = 0;
-        for (size_t k = 0; k < i; k++)
-            if (places[k].first <= p->last && p->first <= places[k].last)
-                busy[n_busy++] = &places[k];
-        qsort(busy, n_busy, sizeof(place *), by_offset);
-        p->offset = best_gap(busy, n_busy, p->size);
+        p->offset = best_gap(placed, i, p);
+        insert(placed, i, p);
         if (p->offset + p->size > total) total = p->offset + p->size;
         ql_tape_at_mut(t, p->v)->offset = p->offset;
     }
-    ql_host_free(busy);
+    ql_host_free(placed);
     ql_host_free(places);
     *arena_bytes = total;
     return QL_OK;

@@ -51,7 +51,8 @@ ql_status ql_arch_sizes(const json_t *c, const char *what, ql_arch *a) {
     QL_TRY(need_i64(c, what, "hidden_size", 1 << 20, &a->hidden));
     QL_TRY(need_i64(c, what, "intermediate_size", 1 << 22, &a->ffn));
     QL_TRY(need_i64(c, what, "vocab_size", 1 << 24, &a->vocab));
-    QL_TRY(need_i64(c, what, "num_hidden_layers", 4096, &layers));
+    /* Planning takes time with the square of the layers; published models have at most 137. */
+    QL_TRY(need_i64(c, what, "num_hidden_layers", 512, &layers));
     QL_TRY(need_i64(c, what, "num_attention_heads", 4096, &heads));
     kv = heads;
     QL_TRY(ql_json_get_i64(c, what, "num_key_value_heads", 1, 4096, &kv));
