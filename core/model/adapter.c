@@ -285,7 +285,9 @@ static ql_status visit_values(ql_model *m, const char *path, visit_fn visit) {
     QL_TRY(ql_st_open(path, &f));
     ql_status s = QL_OK;
     for (int32_t i = 0; i < m->n_params && s == QL_OK; i++) s = visit_one(m, f, path, i, visit);
-    const char *extra = s == QL_OK ? surplus(m, f) : NULL;
+    /* All parameters were found; only more tensors than that can hold one that is none. */
+    bool more = s == QL_OK && ql_st_count(f) > m->n_params;
+    const char *extra = more ? surplus(m, f) : NULL;
     if (extra)
         s = QL_FAIL(
             QL_ERR_SHAPE,

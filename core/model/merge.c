@@ -77,18 +77,14 @@ static ql_status write_param(ql_model *m, int32_t param, ql_st_writer *w, ql_st_
 
 static ql_status write_linear(ql_model *m, const ql_linear *l, ql_st_writer *w, ql_st_dtype dtype) {
     if (l->dense_param >= 0) return write_param(m, l->dense_param, w, dtype);
-    ql_qtensor q = {0};
-    if (l->stored) {
-        char name[256];
-        snprintf(name, sizeof name, "%s.weight", l->module);
-        QL_TRY(ql_stored_open(m->source, name, &q));
-    }
+    ql_linear_rows rows = {0};
+    QL_TRY(ql_linear_rows_open(m, l, &rows));
     factors f = {0};
     row_space s = {0};
     ql_status r = read_factors(m, l, &f);
     if (r == QL_OK) r = row_space_create(l->k, &s);
     for (int64_t i = 0; i < l->n && r == QL_OK; i++) {
-        r = l->stored ? ql_dequantize_rows(&q, i, 1, s.f) : ql_source_read_row(l->from, i, s.f);
+        r = ql_linear_rows_read(&rows, i, s.f);
         if (r != QL_OK) break;
         add_product(l, &f, i, s.f, s.d);
         r = write_row(w, dtype, s.f, l->k, s.h);
@@ -96,7 +92,7 @@ static ql_status write_linear(ql_model *m, const ql_linear *l, ql_st_writer *w, 
     row_space_free(&s);
     ql_host_free(f.a);
     ql_host_free(f.b);
-    ql_qtensor_free(&q);
+    ql_linear_rows_close(&rows);
     return r;
 }
 

@@ -153,9 +153,15 @@ QL_NODISCARD ql_status ql_model_init_trained(ql_model *m, uint64_t seed);
 QL_NODISCARD ql_status ql_param_read(ql_model *m, int32_t param, float *out);
 QL_NODISCARD ql_status ql_param_write(ql_model *m, int32_t param, const float *in);
 QL_NODISCARD ql_status ql_param_read_grad(ql_model *m, int32_t param, float *out);
-/* Row `row` of a linear layer's weight as it stands (decoded), k floats. From files, not the
- * device. */
-QL_NODISCARD ql_status ql_linear_row(const ql_model *m, const ql_linear *l, int64_t row,
-                                     float *out);
+/* Rows of a linear layer's weight as it stands in the files, decoded: open once, read many. A
+ * zeroed reader may be closed. */
+typedef struct ql_linear_rows {
+    const ql_linear *l;
+    ql_qtensor q; /* the stored parts of a quantized weight */
+} ql_linear_rows;
+QL_NODISCARD ql_status ql_linear_rows_open(const ql_model *m, const ql_linear *l,
+                                           ql_linear_rows *out);
+QL_NODISCARD ql_status ql_linear_rows_read(const ql_linear_rows *r, int64_t row, float *out);
+void ql_linear_rows_close(ql_linear_rows *r);
 
 #endif /* QLORA_CORE_MODEL_MODEL_H */

@@ -207,6 +207,25 @@ static ql_status init_adapter_a(ql_model *m, const ql_linear *l, uint64_t seed) 
     return status;
 }
 
+/* --full: the file's weight, decoded, into its place in the trained region. */
+static ql_status init_linear(ql_model *m, const ql_linear *l) {
+    uint64_t at = m->params[l->dense_param].first * sizeof(float);
+    uint64_t bytes = (uint64_t)l->k * sizeof(float);
+    ql_linear_rows rows = {0};
+    QL_TRY(ql_linear_rows_open(m, l, &rows));
+    float *row = ql_host_calloc((size_t)l->k, sizeof(float));
+    ql_status s = row ? QL_OK : QL_NOMEM("a row of weights");
+    for (int64_t r = 0; r < l->n && s == QL_OK; r++) {
+        s = ql_linear_rows_read(&rows, r, row);
+        if (s == QL_OK)
+            s = m->dev->backend->write(m->queue, m->trained, at + (uint64_t)r * bytes, row, bytes);
+        if (s == QL_OK) s = m->dev->backend->queue_sync(m->queue);
+    }
+    ql_host_free(row);
+    ql_linear_rows_close(&rows);
+    return s;
+}
+
 ql_status ql_model_init_trained(ql_model *m, uint64_t seed) {
     const ql_dense *d;
     for (int64_t i = 0; (d = ql_model_dense(m, i)); i++)
@@ -216,21 +235,7 @@ ql_status ql_model_init_trained(ql_model *m, uint64_t seed) {
     const ql_linear *l;
     for (int64_t i = 0; (l = ql_model_linear(m, i)); i++) {
         if (l->adapter_a >= 0) QL_TRY(init_adapter_a(m, l, seed));
-        if (l->dense_param < 0 || (l == &m->head && m->tied)) continue;
-        float *row = ql_host_calloc((size_t)l->k, sizeof(float));
-        if (!row) return QL_NOMEM("a row of weights");
-        ql_status s = QL_OK;
-        uint64_t at = m->params[l->dense_param].first * sizeof(float),
-                 bytes = (uint64_t)l->k * sizeof(float);
-        for (int64_t r = 0; r < l->n && s == QL_OK; r++) {
-            s = ql_linear_row(m, l, r, row);
-            if (s == QL_OK)
-                s = m->dev->backend->write(m->queue, m->trained, at + (uint64_t)r * bytes, row,
-                                           bytes);
-            if (s == QL_OK) s = m->dev->backend->queue_sync(m->queue);
-        }
-        ql_host_free(row);
-        QL_TRY(s);
+        if (l->dense_param >= 0 && !(l == &m->head && m->tied)) QL_TRY(init_linear(m, l));
     }
     return QL_OK;
 }

@@ -56,37 +56,44 @@ static ql_status read_inputs(verifier *v) {
 
 /* ---------------------------------------------------------------- logits */
 
-/* Logits of all rows of `b` -> out [tokens, V]. The model must be placed. */
-static ql_status all_logits(const verifier *v, ql_model *m, const ql_batch *b, float *out) {
-    ql_graph_opts o = {.kind = QL_GRAPH_LOGITS,
+/* Runs a frozen graph of `kind` once over `b`; its output (logits or losses) -> out. The model must
+ * be placed. */
+static ql_status run_frozen(const verifier *v, ql_model *m, ql_graph_kind kind, const ql_batch *b,
+                            float *out, uint64_t n) {
+    ql_graph_opts o = {.kind = kind,
                        .compute = v->o->compute,
                        .max_tokens = b->tokens,
                        .max_seqs = b->seqs,
                        .max_len = b->longest,
                        .max_labelled = b->tokens,
-                       .logits_chunk = 64};
+                       .logits_chunk = 16}; /* several chunks, so that chunking is verified too */
     ql_graph *g = NULL;
     QL_TRY(ql_graph_create(m, &o, v->dev, &g));
     ql_buffer *arena = NULL;
+    ql_status s = v->dev->backend->buffer_alloc(v->dev, QL_MEM_DEVICE,
+                                                ql_program_arena_bytes(g->program), &arena);
+    if (s == QL_OK) s = ql_graph_bind(g, m, arena);
+    if (s == QL_OK) s = ql_graph_set_batch(g, m->queue, b);
+    if (s == QL_OK) s = ql_program_run(g->program, m->queue);
+    ql_vid result = kind == QL_GRAPH_LOGITS ? g->io.logits : g->io.loss;
+    if (s == QL_OK) s = ql_graph_get(g, m->queue, result, out, n * sizeof(float));
+    ql_graph_free(g);
+    v->dev->backend->buffer_free(arena);
+    return s;
+}
+
+/* Logits of all rows of `b` -> out [tokens, V]. */
+static ql_status all_logits(const verifier *v, ql_model *m, const ql_batch *b, float *out) {
     ql_batch rows = *b;
     rows.labelled = b->tokens;
     rows.label_row = ql_host_calloc((size_t)b->tokens, sizeof(int32_t));
     rows.label_target = ql_host_calloc((size_t)b->tokens, sizeof(int32_t));
     ql_status s = rows.label_row && rows.label_target ? QL_OK : QL_NOMEM("logits");
     for (int32_t i = 0; s == QL_OK && i < b->tokens; i++) rows.label_row[i] = i;
-    if (s == QL_OK)
-        s = v->dev->backend->buffer_alloc(v->dev, QL_MEM_DEVICE, ql_program_arena_bytes(g->program),
-                                          &arena);
-    if (s == QL_OK) s = ql_graph_bind(g, m, arena);
-    if (s == QL_OK) s = ql_graph_set_batch(g, m->queue, &rows);
-    if (s == QL_OK) s = ql_program_run(g->program, m->queue);
-    if (s == QL_OK)
-        s = ql_graph_get(g, m->queue, g->io.logits, out,
-                         (uint64_t)b->tokens * (uint64_t)m->arch.vocab * sizeof(float));
+    uint64_t n = (uint64_t)b->tokens * (uint64_t)m->arch.vocab;
+    if (s == QL_OK) s = run_frozen(v, m, QL_GRAPH_LOGITS, &rows, out, n);
     ql_host_free(rows.label_row);
     ql_host_free(rows.label_target);
-    ql_graph_free(g);
-    v->dev->backend->buffer_free(arena);
     return s;
 }
 
@@ -122,33 +129,14 @@ static ql_status add_scalars(const verifier *v, const char *prefix, const char *
 
 /* ---------------------------------------------------------------- frozen cases */
 
-/* Mean loss over the labels of `b`. The model must be placed. */
+/* Mean loss over the labels of `b`. */
 static ql_status mean_loss(const verifier *v, ql_model *m, const ql_batch *b, double *out) {
-    ql_graph_opts o = {.kind = QL_GRAPH_LOSS,
-                       .compute = v->o->compute,
-                       .max_tokens = b->tokens,
-                       .max_seqs = b->seqs,
-                       .max_len = b->longest,
-                       .max_labelled = b->tokens,
-                       .logits_chunk = 16};
-    ql_graph *g = NULL;
-    QL_TRY(ql_graph_create(m, &o, v->dev, &g));
-    ql_buffer *arena = NULL;
     float *loss = ql_host_calloc((size_t)b->labelled, sizeof(float));
-    ql_status s = loss ? QL_OK : QL_NOMEM("losses");
-    if (s == QL_OK)
-        s = v->dev->backend->buffer_alloc(v->dev, QL_MEM_DEVICE, ql_program_arena_bytes(g->program),
-                                          &arena);
-    if (s == QL_OK) s = ql_graph_bind(g, m, arena);
-    if (s == QL_OK) s = ql_graph_set_batch(g, m->queue, b);
-    if (s == QL_OK) s = ql_program_run(g->program, m->queue);
-    if (s == QL_OK)
-        s = ql_graph_get(g, m->queue, g->io.loss, loss, (uint64_t)b->labelled * sizeof(float));
+    if (!loss) return QL_NOMEM("losses");
+    ql_status s = run_frozen(v, m, QL_GRAPH_LOSS, b, loss, (uint64_t)b->labelled);
     *out = 0;
     for (int32_t i = 0; s == QL_OK && i < b->labelled; i++) *out += loss[i] / (double)b->labelled;
     ql_host_free(loss);
-    ql_graph_free(g);
-    v->dev->backend->buffer_free(arena);
     return s;
 }
 
