@@ -175,6 +175,7 @@ ql_status ql_cpu_run_op(ql_queue *q, ql_op id, const ql_op_args *args) {
     X(ROW_NORM, row_norm)                                                                          \
     X(SCALE_COLS, scale_cols)                                                                      \
     X(ROW_COPY, row_copy)                                                                          \
+    X(COL_COPY, col_copy)                                                                          \
     X(LOSS, loss)                                                                                  \
     X(SUM_ROWS, sum_rows)                                                                          \
     X(SUMSQ, sumsq)                                                                                \

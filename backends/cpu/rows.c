@@ -198,3 +198,33 @@ ql_status QL_CPU_FN(row_copy)(ql_queue *q, const ql_row_copy_args *a) {
     ql_cpu_parallel(q, rows, ql_cpu_row_grain(a->x.cols), copy_rows, a);
     return QL_OK;
 }
+
+/* ------------------------------------------------------------------ col_copy */
+
+/* y[i, g y_step + y_at + j] (=, +=) x[i, g x_step + x_at + j] */
+static void col_copy_rows(const void *ctx, int64_t begin, int64_t end, int thread) {
+    const ql_col_copy_args *a = ctx;
+    float xt[QL_CPU_TILE], yt[QL_CPU_TILE];
+    (void)thread;
+    for (int64_t i = begin; i < end; i++) {
+        for (int64_t g = 0; g < a->groups; g++) {
+            for (int64_t c = 0; c < a->width; c += QL_CPU_TILE) {
+                int64_t n = ql_cpu_min(QL_CPU_TILE, a->width - c);
+                int64_t to = g * a->y_step + a->y_at + c;
+                const float *x = ql_cpu_span_f32(&a->x, i, g * a->x_step + a->x_at + c, n, xt);
+                if (a->accumulate) {
+                    const float *y = ql_cpu_span_f32(&a->y, i, to, n, yt);
+                    for (int64_t j = 0; j < n; j++) xt[j] = y[j] + x[j];
+                    x = xt;
+                }
+                ql_cpu_span_store(&a->y, i, to, n, x);
+            }
+        }
+    }
+}
+
+ql_status QL_CPU_FN(col_copy)(ql_queue *q, const ql_col_copy_args *a) {
+    int64_t grain = ql_cpu_row_grain((int64_t)a->groups * a->width);
+    ql_cpu_parallel(q, a->x.rows, grain, col_copy_rows, a);
+    return QL_OK;
+}

@@ -18,6 +18,7 @@ const ql_op_table *QL_CPU_FN(table)(void) {
         .row_norm = QL_CPU_FN(row_norm),
         .scale_cols = QL_CPU_FN(scale_cols),
         .row_copy = QL_CPU_FN(row_copy),
+        .col_copy = QL_CPU_FN(col_copy),
         .loss = QL_CPU_FN(loss),
         .sum_rows = QL_CPU_FN(sum_rows),
         .sumsq = QL_CPU_FN(sumsq),

@@ -84,6 +84,7 @@ static const ql_operand scale_cols[] = {IN(scale_cols, x),        IN(scale_cols,
                                         SCRATCH(scale_cols)};
 static const ql_operand row_copy[] = {IN(row_copy, x), UPD(row_copy, y), OPT_IN(row_copy, src),
                                       OPT_IN(row_copy, dst)};
+static const ql_operand col_copy[] = {IN(col_copy, x), UPD(col_copy, y)};
 static const ql_operand lora_fwd[] = {
     IN(lora_fwd, x),           OPT_IN(lora_fwd, wd), OPT_IN(lora_fwd, bias), IN(lora_fwd, a),
     IN(lora_fwd, b),           OUT(lora_fwd, u),     OUT(lora_fwd, y),       SCRATCH(lora_fwd),

@@ -141,6 +141,24 @@ ql_status ql_check_row_copy(const ql_check_ctx *c, const ql_row_copy_args *a) {
     return QL_OK;
 }
 
+/* Is m `groups` groups of `step` columns, with `width` of them from column `at` on in each? */
+static ql_status has_groups(const ql_check_ctx *c, const char *name, const ql_mat *m,
+                            const ql_col_copy_args *a, int32_t step, int32_t at) {
+    if (a->groups >= 1 && a->width >= 1 && at >= 0 && at <= step - a->width &&
+        (int64_t)a->groups * step == m->cols)
+        return QL_OK;
+    return QL_FAIL(QL_ERR_SHAPE,
+                   "%s: %s has %" PRId64 " columns, expected %d groups of %d with %d from %d on",
+                   c->op, name, m->cols, (int)a->groups, (int)step, (int)a->width, (int)at);
+}
+
+ql_status ql_check_col_copy(const ql_check_ctx *c, const ql_col_copy_args *a) {
+    TYPE(x, QL_FLOATS);
+    IS(y, a->x.rows, a->y.cols, QL_FLOATS);
+    QL_TRY(has_groups(c, "x", &a->x, a, a->x_step, a->x_at));
+    return has_groups(c, "y", &a->y, a, a->y_step, a->y_at);
+}
+
 /* ----------------------------------------------------------------- norm, rope */
 
 ql_status ql_check_norm_fwd(const ql_check_ctx *c, const ql_norm_fwd_args *a) {

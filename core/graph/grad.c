@@ -143,10 +143,6 @@ static void grad_norm(ql_tape *t, const ql_record *r) {
         refuse(t, r, "a residual without `sum` has no gradient");
         return;
     }
-    if (a->groups > 1) {
-        refuse(t, r, "no gradient for several groups");
-        return;
-    }
     bool more = ql_grad_claim(t, s);
     APPEND(NORM_BWD, norm_bwd, .kind = a->kind, .w_offset = a->w_offset, .accumulate = more,
            .s = saved(t, s), .w = ql_ref(t, w), .mean = saved(t, ID_OF(norm_fwd, mean)),
@@ -306,6 +302,29 @@ static void grad_scale_cols(ql_tape *t, const ql_record *r) {
     close_sink(t, s);
 }
 
+/* y (=, +=) groups of x:  dx groups += dy groups. What a call overwrites loses its gradient. */
+static void grad_col_copy(ql_tape *t, const ql_record *r) {
+    const ql_col_copy_args *a = &r->args.col_copy;
+    ql_vid x = ID_OF(col_copy, x), y = ID_OF(col_copy, y);
+    bool whole = (int64_t)a->groups * a->width == a->y.cols;
+    if (!a->accumulate && !whole) {
+        refuse(t, r, "no gradient for a copy over a part of the columns");
+        return;
+    }
+    if (!wants(t, x)) return;
+    ql_vid g = ql_grad_of(t, x);
+    if (!ql_grad_claim(t, x)) APPEND(FILL, fill, .y = ql_ref(t, g), .value = 0.0f);
+    APPEND(COL_COPY, col_copy, .x = ql_ref(t, ql_grad_of(t, y)), .y = ql_ref(t, g),
+           .groups = a->groups, .width = a->width, .x_step = a->y_step, .x_at = a->y_at,
+           .y_step = a->x_step, .y_at = a->x_at, .accumulate = true);
+}
+
+/* y = value: what was in y before does not matter any more. */
+static void grad_fill(ql_tape *t, const ql_record *r) {
+    ql_vid y = ID_OF(fill, y);
+    APPEND(FILL, fill, .y = ql_ref(t, ql_grad_of(t, y)), .value = 0.0f);
+}
+
 /* Does a gradient arrive at any output? Parts of it that nobody wrote are zero from here on. */
 static bool reached(ql_tape *t, const ql_record *r) {
     const ql_op_info info = ql_op_info_of(r->op);
@@ -333,8 +352,9 @@ void ql_grad_rule(ql_tape *t, const ql_record *r) {
     case QL_OP_GEMM: grad_gemm(t, r); return;
     case QL_OP_GEMM_Q: grad_gemm_q(t, r); return;
     case QL_OP_SCALE_COLS: grad_scale_cols(t, r); return;
+    case QL_OP_COL_COPY: grad_col_copy(t, r); return;
+    case QL_OP_FILL: grad_fill(t, r); return;
     case QL_OP_LOSS:
-    case QL_OP_FILL:
     case QL_OP_ROW_NORM: return; /* sink, constant, constant by definition (DoRA) */
     default: refuse(t, r, "no gradient rule");
     }

@@ -12,6 +12,13 @@ static bool overwrites(ql_op op, const ql_op_args *a, size_t at) {
     switch (op) {
     case QL_OP_AXPBY: return at == offsetof(ql_axpby_args, y) && a->axpby.beta == 0.0f;
     case QL_OP_GATHER: return at == offsetof(ql_gather_args, y) && !a->gather.accumulate;
+    case QL_OP_ROW_COPY:
+        return at == offsetof(ql_row_copy_args, y) && !a->row_copy.dst.rows &&
+               a->row_copy.y.rows ==
+                   (a->row_copy.src.rows ? a->row_copy.src.cols : a->row_copy.x.rows);
+    case QL_OP_COL_COPY:
+        return at == offsetof(ql_col_copy_args, y) && !a->col_copy.accumulate &&
+               (int64_t)a->col_copy.groups * a->col_copy.width == a->col_copy.y.cols;
     case QL_OP_NORM_BWD: return at == offsetof(ql_norm_bwd_args, dx) && !a->norm_bwd.accumulate;
     case QL_OP_GEMM: return at == offsetof(ql_gemm_args, c) && a->gemm.beta == 0.0f;
     case QL_OP_GEMM_Q: return at == offsetof(ql_gemm_q_args, y) && a->gemm_q.beta == 0.0f;

@@ -99,7 +99,7 @@ void ql_program_set(ql_program *p, ql_sym sym, int64_t value) {
 
 static int64_t extent(const ql_program *p, ql_dim d) {
     if (d.sym == QL_SYM_FIXED) return d.max;
-    int64_t n = p->sym[d.sym] - d.lo;
+    int64_t n = d.mul * p->sym[d.sym] - d.lo;
     return n < 0 ? 0 : n > d.max ? d.max : n;
 }
 

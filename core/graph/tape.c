@@ -354,8 +354,8 @@ bool ql_grad_claim(ql_tape *t, ql_vid v) {
 /* Fills the part of gradient `base_grad` that `r` covers with zero. */
 static void fill_rect(ql_tape *t, ql_vid base_grad, ql_rect r) {
     const ql_value *g = &t->values[base_grad];
-    ql_dim rows = {r.rows, g->rows.lo + r.row0, g->rows.sym};
-    ql_dim cols = {r.cols, g->cols.lo + r.col0, g->cols.sym};
+    ql_dim rows = {r.rows, g->rows.lo + r.row0, g->rows.sym, g->rows.mul};
+    ql_dim cols = {r.cols, g->cols.lo + r.col0, g->cols.sym, g->cols.mul};
     ql_vid part = ql_tape_view(t, base_grad, r.row0, rows, r.col0, cols);
     (void)ql_tape_append(t, QL_OP_FILL, &(ql_op_args){.fill = {.y = ql_ref(t, part)}});
     add_written(t, r);

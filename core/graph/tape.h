@@ -31,18 +31,23 @@ typedef enum ql_sym {
     QL_SYM_COUNT
 } ql_sym;
 
-/* Current extent = clamp(value(sym) - lo, 0, max); FIXED: max. `lo` cuts a range into chunks (and
- * is -1 for the S + 1 offsets of S sequences). */
+/* Current extent = clamp(mul * value(sym) - lo, 0, max); FIXED: max. `lo` cuts a range into chunks
+ * (and is -1 for the S + 1 offsets of S sequences); `mul` counts items per row (heads). */
 typedef struct ql_dim {
     int64_t max, lo;
     ql_sym sym;
+    int32_t mul;
 } ql_dim;
 
 static inline ql_dim ql_fixed(int64_t n) {
-    return (ql_dim){n, 0, QL_SYM_FIXED};
+    return (ql_dim){n, 0, QL_SYM_FIXED, 1};
 }
 static inline ql_dim ql_rows(ql_sym sym, int64_t max) {
-    return (ql_dim){max, 0, sym};
+    return (ql_dim){max, 0, sym, 1};
+}
+/* `items` for each of d's rows. */
+static inline ql_dim ql_rows_of(ql_dim d, int32_t items) {
+    return (ql_dim){d.max * items, d.lo * items, d.sym, d.mul * items};
 }
 
 typedef enum ql_value_kind { QL_VALUE_EXTERNAL, QL_VALUE_PLANNED, QL_VALUE_VIEW } ql_value_kind;

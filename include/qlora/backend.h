@@ -45,7 +45,7 @@
 extern "C" {
 #endif
 
-#define QL_BACKEND_ABI 1u
+#define QL_BACKEND_ABI 2u
 
 typedef struct ql_backend ql_backend;
 typedef struct ql_device  ql_device;
@@ -344,6 +344,11 @@ typedef struct ql_scale_cols_args { ql_mat x, m, norm, y, dy, dm, scratch; } ql_
 /* y[dst[i],:] = x[src[i],:]; dst or src absent = i. KV-cache append, beam reorder, selection of labelled rows. */
 typedef struct ql_row_copy_args { ql_mat x, y, src, dst; } ql_row_copy_args;
 
+/* y[i, g y_step + y_at + j] (=, +=) x[i, g x_step + x_at + j]     g < groups, j < width
+ * x [N, groups x_step], y [N, groups y_step]. Takes a fused projection whose columns go by head (q, k, v of head 0, of head 1, ...: GPT-NeoX,
+ * Falcon) apart, and gathers its gradient; column slices need no operator. Other columns of y keep their content. */
+typedef struct ql_col_copy_args { ql_mat x, y; int32_t groups, width, x_step, x_at, y_step, y_at; bool accumulate; } ql_col_copy_args;
+
 /* ------------------------------------------------------------ operator table
  * X(ID, name, family). The family names the file that holds it in each backend:
  * backends/<b>/<family>.{c,cu} (+ kernels/<family>.cl). */
@@ -367,6 +372,7 @@ typedef struct ql_row_copy_args { ql_mat x, y, src, dst; } ql_row_copy_args;
     X(ROW_NORM,       row_norm,       rows)  \
     X(SCALE_COLS,     scale_cols,     rows)  \
     X(ROW_COPY,       row_copy,       rows)  \
+    X(COL_COPY,       col_copy,       rows)  \
     X(LORA_FWD,       lora_fwd,       lora)  \
     X(LORA_BWD,       lora_bwd,       lora)  \
     X(LOSS,           loss,           loss)  \

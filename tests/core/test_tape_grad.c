@@ -204,7 +204,7 @@ static ql_vid attention(lab *l, int flags) {
     ql_dim rows = ql_rows(QL_SYM_TOKENS, ROWS);
     ql_vid qkv = product(l, embedded(l, WIDTH), 24, "qkv");
     ql_vid q = columns(l, qkv, 0, 12), k = columns(l, qkv, 12, 6), v = columns(l, qkv, 18, 6);
-    ql_vid offsets = lab_index(l, ql_fixed(1), (ql_dim){3, -1, QL_SYM_SEQS}, start, "start");
+    ql_vid offsets = lab_index(l, ql_fixed(1), (ql_dim){3, -1, QL_SYM_SEQS, 1}, start, "start");
     ql_attn_spec spec = {.heads_q = 4,
                          .heads_kv = 2,
                          .dim_qk = 3,
@@ -331,7 +331,7 @@ static void chunked_cross_entropy(void **state) {
                   .y = lab_ref(&l, s), .scale = 1.0f);
         int32_t body = ql_tape_count(l.tape);
         for (int row0 = 0; row0 < 5; row0 += 2) {
-            ql_dim here = {row0 == 4 ? 1 : 2, row0, QL_SYM_LABELLED};
+            ql_dim here = {row0 == 4 ? 1 : 2, row0, QL_SYM_LABELLED, 1};
             int32_t from = ql_tape_count(l.tape);
             ql_vid rows = ql_tape_view(l.tape, s, row0, here, 0, ql_fixed(WIDTH));
             ql_vid z = lab_value(&l, here, 9, "logits");

@@ -1,4 +1,4 @@
-/* ref_rows.c - gather, scatter_add, row_norm, scale_cols, row_copy. */
+/* ref_rows.c - gather, scatter_add, row_norm, scale_cols, row_copy, col_copy. */
 #include <math.h>
 
 #include "tests/ref/ref.h"
@@ -55,4 +55,13 @@ void ql_ref_row_copy(const ql_row_copy_args *a) {
         int64_t to = a->dst.buf ? (int64_t)ref_values(&a->dst)[i] : i;
         for (int64_t j = 0; j < a->x.cols; j++) ref_row(&a->y, to)[j] = ref_row(&a->x, from)[j];
     }
+}
+
+void ql_ref_col_copy(const ql_col_copy_args *a) {
+    for (int64_t i = 0; i < a->x.rows; i++)
+        for (int64_t g = 0; g < a->groups; g++)
+            for (int64_t j = 0; j < a->width; j++) {
+                double *y = &ref_row(&a->y, i)[g * a->y_step + a->y_at + j];
+                *y = (a->accumulate ? *y : 0.0) + ref_row(&a->x, i)[g * a->x_step + a->x_at + j];
+            }
 }

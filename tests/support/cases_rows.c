@@ -1,4 +1,4 @@
-/* cases_rows.c - gather, scatter_add, row_norm, scale_cols, row_copy. */
+/* cases_rows.c - gather, scatter_add, row_norm, scale_cols, row_copy, col_copy. */
 #include "tests/support/opcase.h"
 
 enum { ACCUM = 1, NORM = 2, BACKWARD = 4, INPLACE = 8, SRC = 16, DST = 32, LORA = 64, QUANT = 128 };
@@ -44,6 +44,13 @@ static const rows_case cases[] = {
     {QL_OP_ROW_COPY, 40, 12, 33, QL_F32, QL_F32, SRC | DST},
     {QL_OP_ROW_COPY, 20, 20, 65, QL_F32, QL_BF16, SRC},
     {QL_OP_ROW_COPY, 8, 3, 64, QL_I32, QL_I32, SRC | DST},
+
+    {QL_OP_COL_COPY, 1, 3, 5, QL_F32, QL_F32, 0}, /* V groups of C columns */
+    {QL_OP_COL_COPY, 8, 33, 64, QL_F32, QL_F32, SRC},
+    {QL_OP_COL_COPY, 5, 40, 24, QL_BF16, QL_BF16, SRC},
+    {QL_OP_COL_COPY, 2, 9, 1100, QL_F16, QL_F32, SRC},
+    {QL_OP_COL_COPY, 8, 33, 64, QL_F32, QL_F32, DST | ACCUM},
+    {QL_OP_COL_COPY, 3, 17, 13, QL_BF16, QL_BF16, SRC | DST | ACCUM},
 };
 
 static void build_scale_cols(opcase *c, const rows_case *k) {
@@ -79,6 +86,24 @@ static void build_row_copy(opcase *c, const rows_case *k) {
     int64_t first = (int64_t)(tc_bits(c) % (uint64_t)k->V);
     for (int64_t i = 0; dst && i < k->N; i++)
         dst[i] = (double)((first + i * (k->V - 1)) % k->V); /* V - 1 has no factor of V */
+}
+
+/* SRC, DST: groups of that side lie in a wider matrix. */
+static void build_col_copy(opcase *c, const rows_case *k) {
+    ql_col_copy_args *a = &c->args.col_copy;
+    int32_t width = (int32_t)k->C, wide = 3 * width + 1;
+    *a = (ql_col_copy_args){.groups = (int32_t)k->V,
+                            .width = width,
+                            .x_step = k->flags & SRC ? wide : width,
+                            .x_at = k->flags & SRC ? width : 0,
+                            .y_step = k->flags & DST ? wide : width,
+                            .y_at = k->flags & DST ? 2 * width + 1 : 0,
+                            .accumulate = (k->flags & ACCUM) != 0};
+    IN(x, k->x, k->N, k->V * a->x_step);
+    if (k->flags & DST)
+        UPDATE(y, k->y, k->N, k->V * a->y_step);
+    else
+        OUT(y, k->y, k->N, k->V * a->y_step);
 }
 
 static void build_row_norm(opcase *c, const rows_case *k) {
@@ -130,6 +155,7 @@ static void build(opcase *c, int row) {
     case QL_OP_SCATTER_ADD: build_scatter_add(c, k); break;
     case QL_OP_ROW_NORM: build_row_norm(c, k); break;
     case QL_OP_SCALE_COLS: build_scale_cols(c, k); break;
+    case QL_OP_COL_COPY: build_col_copy(c, k); break;
     default: build_row_copy(c, k); break;
     }
 }
