@@ -6,8 +6,6 @@
  */
 #include "core/data/bpe.h"
 
-#include <stdio.h>
-
 ql_status ql_ids_push(ql_ids *v, int32_t id) {
     QL_TRY(ql_host_grow((void **)&v->ids, &v->cap, v->n + 1, sizeof *v->ids));
     v->ids[v->n++] = id;
@@ -55,14 +53,6 @@ ql_status ql_bpe_add_merge(ql_bpe *b, const ql_vocab *v, size_t rank, const ql_m
     return QL_OK;
 }
 
-void ql_bpe_find_bytes(ql_bpe *b, const ql_vocab *v) {
-    for (unsigned i = 0; i < 256; i++) {
-        char s[8];
-        int n = snprintf(s, sizeof s, "<0x%02X>", i);
-        b->byte_ids[i] = ql_vocab_find(v, s, (size_t)n);
-    }
-}
-
 void ql_bpe_free(ql_bpe *b) {
     ql_host_free(b->merges);
     ql_host_free(b->scores);
@@ -95,7 +85,7 @@ static ql_status split_by_rank(const ql_bpe *b, const ql_vocab *v, ql_merge_work
     for (size_t i = 0; i < len;) {
         int32_t code;
         size_t n = ql_utf8_decode(s + i, len - i, &code);
-        int32_t id = ql_vocab_find(v, s + i, n);
+        int32_t id = ql_vocab_find_model(v, s + i, n);
         uint32_t at = (uint32_t)i;
         if (id >= 0) {
             if (unk) QL_TRY(ql_merge_push(w, at - unk, unk, b->unk_id));
@@ -124,7 +114,7 @@ typedef struct scored {
 static bool pair_by_score(const void *model, const ql_symbol *l, const ql_symbol *r, double *order,
                           int32_t *id) {
     const scored *m = model;
-    int32_t joined = ql_vocab_find(m->vocab, m->s + l->begin, (size_t)l->len + r->len);
+    int32_t joined = ql_vocab_find_model(m->vocab, m->s + l->begin, (size_t)l->len + r->len);
     if (joined < 0) return false;
     *order = -(double)m->bpe->scores[joined];
     *id = joined;
@@ -135,7 +125,7 @@ static ql_status split_by_score(const ql_vocab *v, ql_merge_work *w, const char 
     for (size_t i = 0; i < len;) {
         int32_t code;
         size_t n = ql_utf8_decode(s + i, len - i, &code);
-        QL_TRY(ql_merge_push(w, (uint32_t)i, (uint32_t)n, ql_vocab_find(v, s + i, n)));
+        QL_TRY(ql_merge_push(w, (uint32_t)i, (uint32_t)n, ql_vocab_find_model(v, s + i, n)));
         i += n;
     }
     return QL_OK;
@@ -155,7 +145,7 @@ static ql_status push_bytes(const ql_bpe *b, const char *s, size_t len, ql_ids *
 ql_status ql_bpe_encode(const ql_bpe *b, const ql_vocab *v, ql_merge_work *w, const char *s,
                         size_t len, ql_ids *out) {
     if (b->ignore_merges) {
-        int32_t id = ql_vocab_find(v, s, len);
+        int32_t id = ql_vocab_find_model(v, s, len);
         if (id >= 0) return ql_ids_push(out, id);
     }
     w->n = 0;

@@ -37,13 +37,9 @@ typedef struct ql_merge_names {
 QL_NODISCARD ql_status ql_bpe_add_merge(ql_bpe *b, const ql_vocab *v, size_t rank,
                                         const ql_merge_names *names, ql_text *joined,
                                         const char *what);
-/* Looks up the 256 byte pieces. */
-void ql_bpe_find_bytes(ql_bpe *b, const ql_vocab *v);
 /* Appends the ids of the pre-token s (valid UTF-8, shorter than 2^31 bytes). */
 QL_NODISCARD ql_status ql_bpe_encode(const ql_bpe *b, const ql_vocab *v, ql_merge_work *w,
                                      const char *s, size_t len, ql_ids *out);
 void ql_bpe_free(ql_bpe *b);
-
-QL_NODISCARD ql_status ql_ids_push(ql_ids *v, int32_t id);
 
 #endif

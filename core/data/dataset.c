@@ -1,31 +1,24 @@
 /*
- * dataset.c - a file of examples: lines, a JSON array or plain text, row by row; epoch order.
+ * dataset.c - a file of examples: rows or plain text to examples of the task; epoch order.
  *
- * Lines are read from the map one at a time; only the examples stay in memory. A byte order mark is
- * skipped, blank lines are not rows.
+ * Rows are read from the map one at a time; only the examples stay in memory.
  */
 #include "core/data/dataset.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "core/base/fs.h"
 #include "core/base/hostmem.h"
-#include "core/base/json.h"
 #include "core/base/rng.h"
 #include "core/data/dataset_internal.h"
 
-#define WHERE_MAX 512
-
 typedef struct loader {
-    const char *name;
+    ql_row_list rows;
     const ql_tokenizer *tok;
     const ql_dataset_opts *o;
     ql_dataset d;
     size_t cap;
     ql_row_memory memory;
-    int64_t row;
-    char where[WHERE_MAX]; /* "file: row 7" */
 } loader;
 
 void ql_dataset_free(ql_dataset *d) {
@@ -35,21 +28,11 @@ void ql_dataset_free(ql_dataset *d) {
     *d = (ql_dataset){0};
 }
 
-/* Begins the next row: counts it and names it. Long paths keep their end. */
-static void next_row(loader *l, int64_t line) {
-    size_t len = strlen(l->name);
-    const char *name = len > 400 ? l->name + len - 400 : l->name;
-    l->row++;
-    if (line == l->row || line == 0) {
-        (void)snprintf(l->where, sizeof l->where, "%s: row %lld", name, (long long)l->row);
-    } else {
-        (void)snprintf(l->where, sizeof l->where, "%s: row %lld (line %lld)", name,
-                       (long long)l->row, (long long)line);
-    }
-}
-
-static bool full(const loader *l) {
-    return l->o->max_rows > 0 && l->d.n >= l->o->max_rows;
+void ql_dataset_count(ql_dataset *d, const ql_example *e) {
+    d->tokens += e->n + e->n_source;
+    d->supervised += e->supervised;
+    if (e->n > d->longest) d->longest = e->n;
+    if (e->n_source > d->longest_source) d->longest_source = e->n_source;
 }
 
 static ql_status keep_example(loader *l, ql_example *e) {
@@ -59,116 +42,39 @@ static ql_status keep_example(loader *l, ql_example *e) {
         ql_example_free(e);
         return s;
     }
-    e->row = l->row;
+    e->row = l->rows.row;
     d->items[d->n++] = *e;
-    d->tokens += e->n;
-    d->supervised += e->supervised;
-    if (e->n > d->longest) d->longest = e->n;
+    ql_dataset_count(d, e);
+    l->rows.enough = l->o->max_rows > 0 && d->n >= l->o->max_rows;
     return QL_OK;
 }
 
-static ql_status add_object(loader *l, const json_t *row) {
-    ql_example e = {0};
-    ql_row r;
-    if (l->d.format == QL_DATA_AUTO) QL_TRY(ql_row_detect(row, l->where, &l->d.format));
-    if (l->d.format == QL_DATA_TOKENS) {
-        QL_TRY(ql_example_from_tokens(row, l->where, l->o, &e));
-        return keep_example(l, &e);
-    }
-    if (!l->tok) {
-        return QL_FAIL(QL_ERR_INVALID, "%s: format '%s' needs a tokenizer", l->where,
+static ql_status make_example(loader *l, const json_t *row, ql_example *e) {
+    const char *where = l->rows.where;
+    const ql_dataset_opts *o = l->o;
+    if (l->d.format == QL_DATA_AUTO) QL_TRY(ql_row_detect(row, where, o->task, &l->d.format));
+    bool tokens = l->d.format == QL_DATA_TOKENS;
+    if (!tokens && !l->tok) {
+        return QL_FAIL(QL_ERR_INVALID, "%s: format '%s' needs a tokenizer", where,
                        ql_data_format_name(l->d.format));
     }
-    QL_TRY(ql_row_read(row, l->where, l->d.format, l->o, &l->memory, &r));
-    QL_TRY(ql_example_from_row(l->tok, &r, l->where, l->o, &e));
+    if (o->task == QL_TASK_CLASSIFY) return ql_example_classified(l->tok, row, where, tokens, o, e);
+    bool seq2seq = o->task == QL_TASK_SEQ2SEQ;
+    if (tokens) {
+        return seq2seq ? ql_example_seq2seq_tokens(row, where, o, e)
+                       : ql_example_from_tokens(row, where, o, e);
+    }
+    ql_row r;
+    QL_TRY(ql_row_read(row, where, l->d.format, o, &l->memory, &r));
+    return seq2seq ? ql_example_seq2seq(l->tok, &r, where, o, e)
+                   : ql_example_from_row(l->tok, &r, where, o, e);
+}
+
+static ql_status add_row(void *user, const json_t *row) {
+    loader *l = user;
+    ql_example e = {0};
+    QL_TRY(make_example(l, row, &e));
     return keep_example(l, &e);
-}
-
-static int hex_digit(char c) {
-    const char *digits = "0123456789abcdef";
-    const char *at = c ? strchr(digits, c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c) : NULL;
-    return at ? (int)(at - digits) : -1;
-}
-
-/* Value of "\uXXXX" at s[0..len), -1 when there is none. */
-static int escape_value(const char *s, size_t len) {
-    int value = 0;
-    if (len < 6 || s[0] != '\\' || s[1] != 'u') return -1;
-    for (int i = 2; i < 6; i++) {
-        int digit = hex_digit(s[i]);
-        if (digit < 0) return -1;
-        value = value * 16 + digit;
-    }
-    return value;
-}
-
-/* Escapes of lone surrogates become \ufffd; a pair is left alone. Works in place. */
-static void mend_surrogates(char *s, size_t len) {
-    for (size_t i = 0; i < len;) {
-        int value = escape_value(s + i, len - i);
-        if (value >= 0xd800 && value <= 0xdfff) {
-            int low = value < 0xdc00 ? escape_value(s + i + 6, len - i - 6) : -1;
-            if (low >= 0xdc00 && low <= 0xdfff) {
-                i += 12;
-            } else {
-                memcpy(s + i, "\\ufffd", 6);
-                i += 6;
-            }
-        } else {
-            i += s[i] == '\\' && i + 1 < len ? 2 : 1;
-        }
-    }
-}
-
-static ql_status parse_json(const char *text, size_t len, const char *where, json_t **out) {
-    if (len > QL_JSON_MAX_BYTES || !memchr(text, '\\', len)) {
-        return ql_json_parse(text, len, where, out);
-    }
-    char *copy = ql_host_calloc(len, 1);
-    if (!copy) return QL_NOMEM("a row's text");
-    memcpy(copy, text, len);
-    mend_surrogates(copy, len);
-    ql_status s = ql_json_parse(copy, len, where, out);
-    ql_host_free(copy);
-    return s;
-}
-
-static bool is_blank(const char *s, size_t len) {
-    for (size_t i = 0; i < len; i++) {
-        if (s[i] != ' ' && s[i] != '\t' && s[i] != '\r' && s[i] != '\n') return false;
-    }
-    return true;
-}
-
-static ql_status load_lines(loader *l, const char *text, size_t len) {
-    int64_t line = 0;
-    for (size_t at = 0; at < len && !full(l);) {
-        const char *end = memchr(text + at, '\n', len - at);
-        size_t n = end ? (size_t)(end - (text + at)) : len - at;
-        line++;
-        if (!is_blank(text + at, n)) {
-            json_t *row = NULL;
-            next_row(l, line);
-            QL_TRY(parse_json(text + at, n, l->where, &row));
-            ql_status s = add_object(l, row);
-            json_decref(row);
-            QL_TRY(s);
-        }
-        at += n + 1;
-    }
-    return QL_OK;
-}
-
-static ql_status load_array(loader *l, const char *text, size_t len) {
-    json_t *list = NULL;
-    QL_TRY(parse_json(text, len, l->name, &list));
-    ql_status s = QL_OK;
-    for (size_t i = 0; s == QL_OK && i < json_array_size(list) && !full(l); i++) {
-        next_row(l, 0);
-        s = add_object(l, json_array_get(list, i));
-    }
-    json_decref(list);
-    return s;
 }
 
 /* One text: [BOS] text EOS, cut into rows of max_len tokens, everything learned. A last piece of a
@@ -177,14 +83,14 @@ static ql_status split_text(loader *l, const ql_ids *v) {
     size_t width = l->o->max_len > 0 ? (size_t)l->o->max_len : v->n;
     if (width < 2) {
         return QL_FAIL(QL_ERR_INVALID,
-                       "%s: rows of %zu tokens have no target, at least 2 are needed", l->name,
+                       "%s: rows of %zu tokens have no target, at least 2 are needed", l->rows.name,
                        width);
     }
-    for (size_t at = 0; at + 1 < v->n && !full(l); at += width) {
+    for (size_t at = 0; at + 1 < v->n && !l->rows.enough; at += width) {
         size_t n = v->n - at < width ? v->n - at : width;
         ql_example e = {0};
-        next_row(l, 0);
-        QL_TRY(ql_example_finish(l->where, v->ids + at, v->ids + at, n, false, l->o, &e));
+        ql_rows_next(&l->rows, 0);
+        QL_TRY(ql_example_finish(l->rows.where, v->ids + at, v->ids + at, n, false, l->o, &e));
         QL_TRY(keep_example(l, &e));
     }
     return QL_OK;
@@ -208,8 +114,8 @@ static ql_status encode_text(loader *l, const char *text, size_t len, ql_ids *v)
 static ql_status load_text(loader *l, const char *text, size_t len) {
     ql_ids v = {0};
     l->d.format = QL_DATA_TEXT;
-    if (!l->tok) return QL_FAIL(QL_ERR_INVALID, "%s: text needs a tokenizer", l->name);
-    if (is_blank(text, len)) return QL_OK;
+    if (!l->tok) return QL_FAIL(QL_ERR_INVALID, "%s: text needs a tokenizer", l->rows.name);
+    if (ql_text_is_blank(text, len)) return QL_OK;
     ql_status s = encode_text(l, text, len, &v);
     if (s == QL_OK) s = split_text(l, &v);
     ql_ids_free(&v);
@@ -221,28 +127,42 @@ static bool ends_with(const char *s, const char *end) {
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
-static ql_status load_bytes(loader *l, const char *text, size_t len) {
-    if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
-        text += 3;
-        len -= 3;
+/* What the options promise must fit the task. */
+static ql_status check_opts(const char *name, const ql_dataset_opts *o) {
+    static const char *const tasks[] = {"causal", "classify", "seq2seq"};
+    bool text = o->format == QL_DATA_TEXT;
+    bool classes = o->format == QL_DATA_CLASSIFICATION;
+    bool general = o->format == QL_DATA_AUTO || o->format == QL_DATA_TOKENS;
+    bool fits = o->task == QL_TASK_CLASSIFY  ? classes || general
+                : o->task == QL_TASK_SEQ2SEQ ? !classes && !text
+                                             : !classes;
+    if (!fits) {
+        return QL_FAIL(QL_ERR_INVALID, "%s: rows of format '%s' cannot teach the task '%s'", name,
+                       ql_data_format_name(o->format), tasks[o->task]);
     }
-    l->d.format = l->o->format;
-    if (l->o->format == QL_DATA_TEXT) return load_text(l, text, len);
-    if (l->o->format == QL_DATA_AUTO && ends_with(l->name, ".txt")) return load_text(l, text, len);
-    size_t first = 0;
-    while (first < len && is_blank(text + first, 1)) first++;
-    if (first < len && text[first] == '[') return load_array(l, text + first, len - first);
-    if (first == len || text[first] == '{') return load_lines(l, text, len);
-    return QL_FAIL(
-        QL_ERR_FORMAT,
-        "%s: neither JSON lines nor a JSON array (it begins with '%c'): .jsonl, .json and "
-        ".txt are read; plain text needs the ending .txt or --dataset_format text",
-        l->name, text[first] >= ' ' && text[first] <= '~' ? text[first] : '?');
+    if (o->task == QL_TASK_CLASSIFY && o->num_labels < 1) {
+        return QL_FAIL(QL_ERR_INVALID, "%s: %d classes; give 1 for regression, 2 or more classes",
+                       name, o->num_labels);
+    }
+    return QL_OK;
+}
+
+static ql_status load_bytes(loader *l, const char *text, size_t len) {
+    const ql_dataset_opts *o = l->o;
+    QL_TRY(check_opts(l->rows.name, o));
+    ql_text_skip_mark(&text, &len);
+    l->d.format = o->format;
+    l->d.task = o->task;
+    bool txt = o->format == QL_DATA_AUTO && o->task == QL_TASK_CAUSAL;
+    if (o->format == QL_DATA_TEXT || (txt && ends_with(l->rows.name, ".txt")))
+        return load_text(l, text, len);
+    return ql_rows_read(&l->rows, text, len);
 }
 
 ql_status ql_dataset_parse(const char *name, const char *text, size_t len, const ql_tokenizer *tok,
                            const ql_dataset_opts *o, ql_dataset *out) {
-    loader l = {.name = name, .tok = tok, .o = o};
+    loader l = {.rows = {.name = name, .visit = add_row}, .tok = tok, .o = o};
+    l.rows.user = &l;
     ql_status s = load_bytes(&l, text ? text : "", len);
     if (s == QL_OK && l.d.n == 0) {
         s = QL_FAIL(QL_ERR_FORMAT, "%s: the file holds no row to train on", name);

@@ -1,7 +1,10 @@
 /*
  * dataset.h - files of examples to token sequences with labels.
  *
- * Every format is reduced to a sequence of (text, learn?) pieces, tokenized apart, EOS supervised.
+ * CAUSAL: every format is reduced to a sequence of (text, learn?) pieces, tokenized apart, EOS
+ * supervised. CLASSIFY: a text or a pair, joined as the tokenizer's post-processor says. SEQ2SEQ:
+ * source and target encoded each with the tokenizer's special tokens; an EOS is added to a target
+ * that has none.
  * A row that teaches nothing, is too long or cannot be read is refused with file and row number
  * (from 1).
  */
@@ -23,10 +26,18 @@ typedef enum ql_data_format {
     QL_DATA_MESSAGES,
     QL_DATA_SHAREGPT,
     QL_DATA_TOKENS,
+    QL_DATA_CLASSIFICATION,
     QL_DATA_FORMAT_COUNT
 } ql_data_format;
 const char *ql_data_format_name(ql_data_format f);
 bool ql_data_format_find(const char *name, ql_data_format *out);
+
+/* What a row teaches (docs/training.md). */
+typedef enum ql_task {
+    QL_TASK_CAUSAL,   /* each token from those before it                                       */
+    QL_TASK_CLASSIFY, /* one class or one number for a text or a pair of texts                 */
+    QL_TASK_SEQ2SEQ   /* target text from a source text, two token streams, teacher forcing    */
+} ql_task;
 
 typedef enum ql_truncation { QL_TRUNCATE_ERROR, QL_TRUNCATE_LEFT, QL_TRUNCATE_RIGHT } ql_truncation;
 
@@ -42,22 +53,39 @@ typedef struct ql_dataset_opts {
                                                written whenever the tokenizer has one */
     int64_t max_rows; /* 0 = all                                                 */
     int32_t vocab;    /* ids at or above are refused; 0 = unchecked              */
+    ql_task task;
+    int32_t num_labels;        /* CLASSIFY: classes; 1 = regression                       */
+    const char *const *labels; /* CLASSIFY: names of the classes [num_labels]; NULL = numbers */
+    int32_t type_rows; /* CLASSIFY: token types that the model has, ids at or above are refused;
+                          0 = it has no such table, types are left out */
+    int32_t decoder_start, pad; /* SEQ2SEQ: first decoder id, below 0: the last label moves to the
+                                   front; what stands for an ignored label */
+    const char *source_prefix;  /* SEQ2SEQ: put in front of every source text; NULL = none   */
 } ql_dataset_opts;
 ql_dataset_opts ql_dataset_opts_default(void);
 
 #define QL_IGNORE (-100)
+/* CAUSAL: label i = ids[i] or QL_IGNORE, not shifted. SEQ2SEQ: ids are the decoder's inputs (start
+ * id, then the target without its last id) and label i is what row i predicts. CLASSIFY: labels is
+ * NULL; `target` or, for regression, `value` is the answer. */
 typedef struct ql_example {
-    int32_t *ids, *labels; /* [n], one block (ids); unshifted: label i = ids[i] or QL_IGNORE */
+    int32_t *ids, *labels; /* [n], one block (ids)                                    */
+    int32_t *types;        /* [n] token type ids, inside the block; NULL = all 0      */
     int32_t n;
-    int32_t supervised; /* targets that count: labels[1..] != QL_IGNORE            */
+    int32_t *source;    /* SEQ2SEQ: encoder ids [n_source], inside the block       */
+    int32_t n_source;   /* 0 for the other tasks                                   */
+    int32_t target;     /* CLASSIFY                                                */
+    float value;        /* CLASSIFY with one label: regression                     */
+    int32_t supervised; /* targets that count                                      */
     int64_t row;        /* from 1, in the file; blank lines are not counted        */
 } ql_example;
 typedef struct ql_dataset {
     ql_example *items;
     int64_t n;
-    int64_t tokens, supervised;
-    int32_t longest;
+    int64_t tokens, supervised; /* tokens: of sources too */
+    int32_t longest, longest_source;
     ql_data_format format;
+    ql_task task;
 } ql_dataset;
 /* tok may be NULL for QL_DATA_TOKENS. .txt: the whole file is cut into rows of max_len tokens (a
  * last short piece is kept when it has a target). */
@@ -69,6 +97,19 @@ QL_NODISCARD ql_status ql_dataset_parse(const char *name, const char *text, size
                                         const ql_tokenizer *tok, const ql_dataset_opts *o,
                                         ql_dataset *out);
 void ql_dataset_free(ql_dataset *d);
+/* Adds one example to the counts (tokens, supervised, longest). */
+void ql_dataset_count(ql_dataset *d, const ql_example *e);
+
+/* What the labels of a file of classified rows are. Either all are names (distinct, in the order of
+ * their bytes) or all are numbers. */
+typedef struct ql_label_set {
+    char **names; /* [n]; NULL = numbers                                     */
+    int32_t n;    /* classes; with numbers: the largest + 1                  */
+    bool real;    /* some number is no class: it has a fraction or a sign    */
+    size_t cap;
+} ql_label_set;
+QL_NODISCARD ql_status ql_dataset_labels(const char *path, ql_label_set *out);
+void ql_label_set_free(ql_label_set *s);
 
 /* One training example from qlora.py's (source, target) strings; exposed for its oracle
  * sft_examples_*.jsonl. */

@@ -21,15 +21,9 @@ ql_dataset_opts ql_dataset_opts_default(void) {
     return (ql_dataset_opts){.format = QL_DATA_AUTO, .truncation = QL_TRUNCATE_ERROR};
 }
 
-static ql_status push(ql_ids *v, int32_t id) {
-    QL_TRY(ql_host_grow((void **)&v->ids, &v->cap, v->n + 1, sizeof(int32_t)));
-    v->ids[v->n++] = id;
-    return QL_OK;
-}
-
 /* ids or labels (which may be QL_IGNORE). */
-static ql_status check_vocab(const char *where, const int32_t *ids, size_t n, bool labels,
-                             int32_t vocab) {
+ql_status ql_check_vocab(const char *where, const int32_t *ids, size_t n, bool labels,
+                         int32_t vocab) {
     for (size_t i = 0; i < n; i++) {
         if (ids[i] >= 0 && (vocab == 0 || ids[i] < vocab)) continue;
         if (labels && ids[i] == QL_IGNORE) continue;
@@ -41,6 +35,13 @@ static ql_status check_vocab(const char *where, const int32_t *ids, size_t n, bo
     return QL_OK;
 }
 
+ql_status ql_too_long(const char *where, size_t n, size_t limit) {
+    return QL_FAIL(QL_ERR_FORMAT,
+                   "%s: %zu tokens, the limit is %zu: raise --max_seq_len, shorten the row, or "
+                   "allow cutting with --truncation left or right",
+                   where, n, limit);
+}
+
 static int32_t count_supervised(const int32_t *labels, size_t n) {
     int32_t count = 0;
     for (size_t i = 1; i < n; i++) count += labels[i] != QL_IGNORE;
@@ -49,15 +50,11 @@ static int32_t count_supervised(const int32_t *labels, size_t n) {
 
 ql_status ql_example_finish(const char *where, const int32_t *ids, const int32_t *labels, size_t n,
                             bool keep_first, const ql_dataset_opts *o, ql_example *out) {
-    QL_TRY(check_vocab(where, ids, n, false, o->vocab));
-    QL_TRY(check_vocab(where, labels, n, true, o->vocab));
+    QL_TRY(ql_check_vocab(where, ids, n, false, o->vocab));
+    QL_TRY(ql_check_vocab(where, labels, n, true, o->vocab));
     size_t limit = o->max_len > 0 ? (size_t)o->max_len : INT32_MAX / 2, skip = 0, head = 0;
-    if (n > limit && (o->truncation == QL_TRUNCATE_ERROR || o->max_len == 0)) {
-        return QL_FAIL(QL_ERR_FORMAT,
-                       "%s: %zu tokens, the limit is %zu: raise --max_seq_len, shorten the row, or "
-                       "allow cutting with --truncation left or right",
-                       where, n, limit);
-    }
+    if (n > limit && (o->truncation == QL_TRUNCATE_ERROR || o->max_len == 0))
+        return ql_too_long(where, n, limit);
     size_t keep = n < limit ? n : limit;
     if (o->truncation == QL_TRUNCATE_LEFT) {
         skip = n - keep;
@@ -79,7 +76,8 @@ ql_status ql_example_finish(const char *where, const int32_t *ids, const int32_t
         block[0] = ids[0];
         block[keep] = labels[0];
     }
-    *out = (ql_example){block, block + keep, (int32_t)keep, supervised, 0};
+    *out = (ql_example){
+        .ids = block, .labels = block + keep, .n = (int32_t)keep, .supervised = supervised};
     return QL_OK;
 }
 
@@ -96,7 +94,7 @@ static void building_free(building *b) {
 /* Gives the ids that have no label yet theirs. */
 static ql_status label(building *b, bool learn) {
     while (b->labels.n < b->ids.n) {
-        QL_TRY(push(&b->labels, learn ? b->ids.ids[b->labels.n] : QL_IGNORE));
+        QL_TRY(ql_ids_push(&b->labels, learn ? b->ids.ids[b->labels.n] : QL_IGNORE));
     }
     return QL_OK;
 }
@@ -112,7 +110,7 @@ static ql_status push_eos(const ql_tokenizer *tok, building *b) {
         return QL_FAIL(QL_ERR_FORMAT, "the tokenizer has no EOS token, so an answer could not end: "
                                       "set eos_token in tokenizer_config.json");
     }
-    return push(&b->ids, eos);
+    return ql_ids_push(&b->ids, eos);
 }
 
 typedef struct pair {
@@ -125,7 +123,7 @@ typedef struct pair {
 /* [BOS] source | target EOS, each side cut on its right. */
 static ql_status build_pair(const ql_tokenizer *tok, const pair *p, building *b) {
     int32_t bos = ql_tokenizer_bos(tok);
-    if (p->bos && bos >= 0) QL_TRY(push(&b->ids, bos));
+    if (p->bos && bos >= 0) QL_TRY(ql_ids_push(&b->ids, bos));
     if (p->source_len) QL_TRY(ql_tokenizer_encode(tok, p->source, p->source_len, 0, &b->ids));
     cut(b, 0, p->source_max);
     QL_TRY(label(b, p->learn_source));
@@ -162,7 +160,7 @@ static ql_status build_chat(const ql_tokenizer *tok, const ql_row *row, const ql
                               token_text(tok, ql_tokenizer_eos(tok)), &r));
     ql_status s = ql_rendered_encode(&r, tok, &b->ids, &learn);
     for (size_t i = 0; s == QL_OK && i < learn.n; i++) {
-        s = push(&b->labels, o->train_on_source || learn.ids[i] ? b->ids.ids[i] : QL_IGNORE);
+        s = ql_ids_push(&b->labels, o->train_on_source || learn.ids[i] ? b->ids.ids[i] : QL_IGNORE);
     }
     if (s == QL_OK && !ql_template_closes_turns(o->chat) && strcmp(last->role, "assistant") == 0) {
         s = push_eos(tok, b);
@@ -190,8 +188,7 @@ static ql_status build_row(const ql_tokenizer *tok, const ql_row *row, const ql_
     return build_pair(tok, &p, b);
 }
 
-/* Adds file and row in front of a message that does not have them yet. */
-static ql_status name_row(ql_status s, const char *where) {
+ql_status ql_name_row(ql_status s, const char *where) {
     char cause[1024];
     if (s == QL_OK || s == QL_ERR_NOMEM_HOST) return s;
     size_t n = strlen(ql_last_error());
@@ -204,7 +201,7 @@ static ql_status name_row(ql_status s, const char *where) {
 ql_status ql_example_from_row(const ql_tokenizer *tok, const ql_row *row, const char *where,
                               const ql_dataset_opts *o, ql_example *out) {
     building b = {0};
-    ql_status s = name_row(build_row(tok, row, o, &b), where);
+    ql_status s = ql_name_row(build_row(tok, row, o, &b), where);
     if (s == QL_OK) {
         bool bos = b.ids.n > 0 && b.ids.ids[0] == ql_tokenizer_bos(tok);
         s = ql_example_finish(where, b.ids.ids, b.labels.ids, b.ids.n, bos, o, out);
@@ -234,8 +231,8 @@ ql_status ql_example_from_pair(const ql_tokenizer *tok, const char *source, cons
     return s;
 }
 
-static ql_status read_ids(const json_t *row, const char *where, const char *key, int32_t lowest,
-                          ql_ids *out) {
+ql_status ql_row_ids(const json_t *row, const char *where, const char *key, int32_t lowest,
+                     ql_ids *out) {
     const json_t *list = json_object_get(row, key);
     if (!json_is_array(list)) {
         return QL_FAIL(QL_ERR_FORMAT, "%s: '%s' must be a list of integers", where, key);
@@ -247,7 +244,7 @@ static ql_status read_ids(const json_t *row, const char *where, const char *key,
         if (id < lowest) {
             return QL_FAIL(QL_ERR_FORMAT, "%s: item %zu of '%s' is no token id", where, i + 1, key);
         }
-        QL_TRY(push(out, (int32_t)id));
+        QL_TRY(ql_ids_push(out, (int32_t)id));
     }
     return QL_OK;
 }
@@ -274,9 +271,9 @@ static ql_status check_shift(const char *where, const ql_ids *ids, const ql_ids 
 ql_status ql_example_from_tokens(const json_t *row, const char *where, const ql_dataset_opts *o,
                                  ql_example *out) {
     building b = {0};
-    ql_status s = read_ids(row, where, "input_ids", 0, &b.ids);
+    ql_status s = ql_row_ids(row, where, "input_ids", 0, &b.ids);
     if (s == QL_OK && ql_json_has(row, "labels")) {
-        s = read_ids(row, where, "labels", QL_IGNORE, &b.labels);
+        s = ql_row_ids(row, where, "labels", QL_IGNORE, &b.labels);
     } else if (s == QL_OK) {
         s = label(&b, true);
     }

@@ -10,6 +10,25 @@
 
 #include "core/data/dataset.h"
 
+#define QL_WHERE_MAX 512
+
+/* Rows of a file, one after another. */
+typedef struct ql_row_list {
+    const char *name;         /* of the file, in messages                            */
+    int64_t row;              /* the present one, from 1                             */
+    char where[QL_WHERE_MAX]; /* "file: row 7"; a long path keeps its end            */
+    ql_status (*visit)(void *user, const json_t *row);
+    void *user;
+    bool enough; /* set by `visit`: no more rows are wanted             */
+} ql_row_list;
+/* Calls `visit` for every row of JSON lines or a JSON array. */
+QL_NODISCARD ql_status ql_rows_read(ql_row_list *r, const char *text, size_t len);
+/* Begins the next row: counts it and names it. `line` 0 = there are no lines. */
+void ql_rows_next(ql_row_list *r, int64_t line);
+bool ql_text_is_blank(const char *s, size_t len);
+/* Steps over a byte order mark. */
+void ql_text_skip_mark(const char **text, size_t *len);
+
 /* A row read from JSON. Either messages, or a plain pair. */
 typedef struct ql_row {
     const ql_message *messages; /* NULL = plain                                        */
@@ -27,7 +46,8 @@ typedef struct ql_row_memory {
 void ql_row_memory_free(ql_row_memory *m);
 
 /* Format of an object by its keys; unknown shapes are explained. `where` names file and row. */
-QL_NODISCARD ql_status ql_row_detect(const json_t *row, const char *where, ql_data_format *out);
+QL_NODISCARD ql_status ql_row_detect(const json_t *row, const char *where, ql_task task,
+                                     ql_data_format *out);
 /* Strings of *out live in `row` and `m`. */
 QL_NODISCARD ql_status ql_row_read(const json_t *row, const char *where, ql_data_format format,
                                    const ql_dataset_opts *o, ql_row_memory *m, ql_row *out);
@@ -36,6 +56,17 @@ QL_NODISCARD ql_status ql_row_read(const json_t *row, const char *where, ql_data
 QL_NODISCARD ql_status ql_example_from_row(const ql_tokenizer *tok, const ql_row *row,
                                            const char *where, const ql_dataset_opts *o,
                                            ql_example *out);
+/* A source and a target to two token streams. */
+QL_NODISCARD ql_status ql_example_seq2seq(const ql_tokenizer *tok, const ql_row *row,
+                                          const char *where, const ql_dataset_opts *o,
+                                          ql_example *out);
+/* {"input_ids", "labels"}: source and target. */
+QL_NODISCARD ql_status ql_example_seq2seq_tokens(const json_t *row, const char *where,
+                                                 const ql_dataset_opts *o, ql_example *out);
+/* A text, a pair of texts or, with `tokens`, ids with a class or a number. */
+QL_NODISCARD ql_status ql_example_classified(const ql_tokenizer *tok, const json_t *row,
+                                             const char *where, bool tokens,
+                                             const ql_dataset_opts *o, ql_example *out);
 /* {"input_ids", "labels"?} to an example. */
 QL_NODISCARD ql_status ql_example_from_tokens(const json_t *row, const char *where,
                                               const ql_dataset_opts *o, ql_example *out);
@@ -44,5 +75,23 @@ QL_NODISCARD ql_status ql_example_from_tokens(const json_t *row, const char *whe
 QL_NODISCARD ql_status ql_example_finish(const char *where, const int32_t *ids,
                                          const int32_t *labels, size_t n, bool keep_first,
                                          const ql_dataset_opts *o, ql_example *out);
+/* Small parts. */
+QL_NODISCARD ql_status ql_check_vocab(const char *where, const int32_t *ids, size_t n, bool labels,
+                                      int32_t vocab);
+/* A list of ids; `lowest` = QL_IGNORE admits ignored labels. */
+QL_NODISCARD ql_status ql_row_ids(const json_t *row, const char *where, const char *key,
+                                  int32_t lowest, ql_ids *out);
+QL_NODISCARD ql_status ql_row_string(const json_t *row, const char *where, const char *key,
+                                     const char **out, size_t *len);
+/* Adds file and row in front of a message that does not have them yet. */
+QL_NODISCARD ql_status ql_name_row(ql_status s, const char *where);
+/* A row longer than max_len that may not be cut. */
+QL_NODISCARD ql_status ql_too_long(const char *where, size_t n, size_t limit);
+/* The answer of a classified row: a name, a number or a truth value. */
+typedef struct ql_row_label {
+    const char *name; /* NULL = a number */
+    double number;
+} ql_row_label;
+QL_NODISCARD ql_status ql_row_label_read(const json_t *row, const char *where, ql_row_label *out);
 
 #endif

@@ -20,6 +20,7 @@ static const char *const FORMAT_NAMES[QL_DATA_FORMAT_COUNT] = {
     [QL_DATA_MESSAGES] = "messages",
     [QL_DATA_SHAREGPT] = "sharegpt",
     [QL_DATA_TOKENS] = "tokens",
+    [QL_DATA_CLASSIFICATION] = "classification",
 };
 
 const char *ql_data_format_name(ql_data_format f) {
@@ -58,19 +59,35 @@ static ql_status unknown_shape(const json_t *row, const char *where) {
                    where, keys[0] ? keys : "none");
 }
 
-ql_status ql_row_detect(const json_t *row, const char *where, ql_data_format *out) {
+/* Rows of classes have keys of many names; what is missing is said when they are read. */
+static bool fits_task(ql_data_format f, bool pair, ql_task task) {
+    switch (task) {
+    case QL_TASK_CLASSIFY: return f == QL_DATA_TOKENS || f == QL_DATA_CLASSIFICATION;
+    case QL_TASK_SEQ2SEQ: return pair && f != QL_DATA_CLASSIFICATION;
+    case QL_TASK_CAUSAL: break;
+    }
+    return f != QL_DATA_CLASSIFICATION;
+}
+
+ql_status ql_row_detect(const json_t *row, const char *where, ql_task task, ql_data_format *out) {
     static const struct {
         const char *first, *second;
         ql_data_format format;
+        bool pair; /* it has a source and a target */
     } SHAPES[] = {
-        {"input_ids", NULL, QL_DATA_TOKENS},          {"messages", NULL, QL_DATA_MESSAGES},
-        {"conversations", NULL, QL_DATA_SHAREGPT},    {"instruction", "output", QL_DATA_ALPACA},
-        {"prompt", "completion", QL_DATA_COMPLETION}, {"input", "output", QL_DATA_INPUT_OUTPUT},
-        {"text", NULL, QL_DATA_COMPLETION},
+        {"input_ids", NULL, QL_DATA_TOKENS, true},
+        {"messages", NULL, QL_DATA_MESSAGES, true},
+        {"conversations", NULL, QL_DATA_SHAREGPT, true},
+        {"instruction", "output", QL_DATA_ALPACA, true},
+        {"prompt", "completion", QL_DATA_COMPLETION, true},
+        {"input", "output", QL_DATA_INPUT_OUTPUT, true},
+        {"text", NULL, QL_DATA_COMPLETION, false},
+        {NULL, NULL, QL_DATA_CLASSIFICATION, false},
     };
     if (!json_is_object(row)) return QL_FAIL(QL_ERR_FORMAT, "%s: a row must be an object", where);
     for (size_t i = 0; i < sizeof SHAPES / sizeof SHAPES[0]; i++) {
-        if (!ql_json_has(row, SHAPES[i].first)) continue;
+        if (!fits_task(SHAPES[i].format, SHAPES[i].pair, task)) continue;
+        if (SHAPES[i].first && !ql_json_has(row, SHAPES[i].first)) continue;
         if (SHAPES[i].second && !ql_json_has(row, SHAPES[i].second)) continue;
         *out = SHAPES[i].format;
         return QL_OK;
@@ -85,8 +102,8 @@ static bool blank(const char *s, size_t len) {
     return true;
 }
 
-static ql_status need_string(const json_t *o, const char *where, const char *key, const char **out,
-                             size_t *len) {
+ql_status ql_row_string(const json_t *o, const char *where, const char *key, const char **out,
+                        size_t *len) {
     const json_t *v = json_object_get(o, key);
     if (!v || json_is_null(v)) {
         return QL_FAIL(QL_ERR_FORMAT, "%s: the key '%s' is missing", where, key);
@@ -101,7 +118,7 @@ static ql_status need_string(const json_t *o, const char *where, const char *key
 
 static ql_status need_answer(const json_t *o, const char *where, const char *key, const char **out,
                              size_t *len) {
-    QL_TRY(need_string(o, where, key, out, len));
+    QL_TRY(ql_row_string(o, where, key, out, len));
     if (blank(*out, *len)) {
         return QL_FAIL(
             QL_ERR_FORMAT,
@@ -140,7 +157,7 @@ static ql_status read_message(const json_t *item, const char *where, size_t inde
     bool sharegpt = ql_json_has(item, "from");
     const char *role, *content, *named;
     size_t len;
-    QL_TRY(need_string(item, where, sharegpt ? "from" : "role", &named, &len));
+    QL_TRY(ql_row_string(item, where, sharegpt ? "from" : "role", &named, &len));
     role = sharegpt ? sharegpt_role(named) : named;
     if (!role) {
         return QL_FAIL(QL_ERR_FORMAT, "%s: message %zu is from '%s', expected human, gpt or system",
@@ -150,7 +167,7 @@ static ql_status read_message(const json_t *item, const char *where, size_t inde
     if (strcmp(role, "assistant") == 0) {
         QL_TRY(need_answer(item, where, key, &content, &len));
     } else {
-        QL_TRY(need_string(item, where, key, &content, &len));
+        QL_TRY(ql_row_string(item, where, key, &content, &len));
     }
     return add_message(m, out, role, content, len);
 }
@@ -163,7 +180,7 @@ static ql_status read_messages(const json_t *row, const char *where, ql_data_for
         return QL_FAIL(QL_ERR_FORMAT, "%s: '%s' must be a list with at least one message", where,
                        key);
     }
-    if (!o->chat) {
+    if (!o->chat && o->task != QL_TASK_SEQ2SEQ) {
         return QL_FAIL(QL_ERR_FORMAT,
                        "%s: conversations need a chat template and the model names none that this "
                        "version knows: choose one with --chat_template (%s)",
@@ -172,7 +189,7 @@ static ql_status read_messages(const json_t *row, const char *where, ql_data_for
     if (ql_json_has(row, "system")) {
         const char *text;
         size_t len;
-        QL_TRY(need_string(row, where, "system", &text, &len));
+        QL_TRY(ql_row_string(row, where, "system", &text, &len));
         QL_TRY(add_message(m, out, "system", text, len));
     }
     bool answered = false;
@@ -191,7 +208,7 @@ static ql_status read_messages(const json_t *row, const char *where, ql_data_for
 
 static ql_status read_pair(const json_t *row, const char *where, const char *source_key,
                            const char *target_key, ql_row *out) {
-    QL_TRY(need_string(row, where, source_key, &out->source, &out->source_len));
+    QL_TRY(ql_row_string(row, where, source_key, &out->source, &out->source_len));
     return need_answer(row, where, target_key, &out->target, &out->target_len);
 }
 
@@ -202,24 +219,45 @@ static ql_status pair_to_messages(ql_row_memory *m, ql_row *out) {
 
 static ql_status read_completion(const json_t *row, const char *where, const ql_dataset_opts *o,
                                  ql_row_memory *m, ql_row *out) {
-    if (!ql_json_has(row, "prompt") && ql_json_has(row, "text")) {
+    bool causal = o->task == QL_TASK_CAUSAL;
+    if (causal && !ql_json_has(row, "prompt") && ql_json_has(row, "text")) {
         return need_answer(row, where, "text", &out->target, &out->target_len);
     }
     QL_TRY(read_pair(row, where, "prompt", "completion", out));
-    return o->chat ? pair_to_messages(m, out) : QL_OK;
+    return o->chat && causal ? pair_to_messages(m, out) : QL_OK;
+}
+
+/* An encoder-decoder reads one question and writes one answer; there is no template. */
+static ql_status one_turn(const char *where, ql_row *r) {
+    const ql_message *m = r->messages;
+    if (r->n_messages != 2 || strcmp(m[0].role, "user") != 0 ||
+        strcmp(m[1].role, "assistant") != 0) {
+        return QL_FAIL(
+            QL_ERR_FORMAT,
+            "%s: an encoder-decoder takes one message of a user and one answer, this row "
+            "has %zu messages",
+            where, r->n_messages);
+    }
+    *r = (ql_row){.source = m[0].content,
+                  .source_len = m[0].content_len,
+                  .target = m[1].content,
+                  .target_len = m[1].content_len};
+    return QL_OK;
 }
 
 /* Instruction and input as one user message for a chat template; as the Alpaca text without a
- * template, and for the template of that name, which is the same text. */
+ * template, and for the template of that name, which is the same text. An encoder-decoder gets the
+ * two joined unless that template is asked for. */
 static ql_status read_alpaca(const json_t *row, const char *where, const ql_dataset_opts *o,
                              ql_row_memory *m, ql_row *out) {
     const char *input = "";
     size_t len = 0;
     QL_TRY(read_pair(row, where, "instruction", "output", out));
-    if (ql_json_has(row, "input")) QL_TRY(need_string(row, where, "input", &input, &len));
+    if (ql_json_has(row, "input")) QL_TRY(ql_row_string(row, where, "input", &input, &len));
     ql_host_free(m->text);
     m->text = NULL;
-    if (!o->chat || strcmp(ql_template_name(o->chat), "alpaca") == 0) {
+    bool causal = o->task == QL_TASK_CAUSAL;
+    if (o->chat ? strcmp(ql_template_name(o->chat), "alpaca") == 0 : causal) {
         QL_TRY(ql_alpaca_prompt(out->source, input, true, &m->text));
         out->source = m->text;
         out->source_len = strlen(m->text);
@@ -233,7 +271,7 @@ static ql_status read_alpaca(const json_t *row, const char *where, const ql_data
         out->source = m->text;
         out->source_len = size - 1;
     }
-    return pair_to_messages(m, out);
+    return causal ? pair_to_messages(m, out) : QL_OK;
 }
 
 ql_status ql_row_read(const json_t *row, const char *where, ql_data_format format,
@@ -245,7 +283,9 @@ ql_status ql_row_read(const json_t *row, const char *where, ql_data_format forma
     case QL_DATA_INPUT_OUTPUT: return read_pair(row, where, "input", "output", out);
     case QL_DATA_ALPACA: return read_alpaca(row, where, o, m, out);
     case QL_DATA_MESSAGES:
-    case QL_DATA_SHAREGPT: return read_messages(row, where, format, o, m, out);
+    case QL_DATA_SHAREGPT:
+        QL_TRY(read_messages(row, where, format, o, m, out));
+        return o->task == QL_TASK_SEQ2SEQ ? one_turn(where, out) : QL_OK;
     default:
         return QL_FAIL(QL_ERR_INVALID, "%s: format '%s' has no JSON rows", where,
                        ql_data_format_name(format));

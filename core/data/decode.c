@@ -135,6 +135,44 @@ static ql_status metaspace(const ql_decode_step *p, const char *s, size_t n, boo
     return QL_OK;
 }
 
+/* One replacement after the other over the piece, each over what the one before left. */
+static ql_status clean_up(ql_text *text, ql_text *scratch) {
+    static const struct {
+        const char *from, *to;
+    } rules[] = {{" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+                 {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+                 {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
+        size_t k = strlen(rules[r].from);
+        scratch->n = 0;
+        for (size_t i = 0; i < text->n;) {
+            bool hit = text->n - i >= k && memcmp(text->s + i, rules[r].from, k) == 0;
+            QL_TRY(hit ? ql_text_append(scratch, rules[r].to, strlen(rules[r].to))
+                       : ql_text_append(scratch, text->s + i, 1));
+            i += hit ? k : 1;
+        }
+        ql_text t = *text;
+        *text = *scratch;
+        *scratch = t;
+    }
+    return QL_OK;
+}
+
+static ql_status wordpiece(const ql_decode_step *p, const ql_pieces *in, ql_text *work,
+                           ql_text *scratch, ql_pieces *out) {
+    for (size_t i = 0; i < in->n; i++) {
+        const char *s = in->text.s + in->v[i].begin;
+        size_t n = in->v[i].end - in->v[i].begin, k = p->text.n;
+        bool goes_on = i > 0 && n >= k && memcmp(s, p->text.s, k) == 0;
+        work->n = 0;
+        if (i > 0 && !goes_on) QL_TRY(ql_text_append(work, " ", 1));
+        QL_TRY(ql_text_append(work, goes_on ? s + k : s, goes_on ? n - k : n));
+        if (p->cleanup) QL_TRY(clean_up(work, scratch));
+        QL_TRY(push_copy(out, work->s, work->n));
+    }
+    return QL_OK;
+}
+
 static ql_status each_piece(const ql_decode_step *p, ql_match_work *w, const ql_pieces *in,
                             ql_pieces *out) {
     for (size_t i = 0; i < in->n; i++) {
@@ -142,7 +180,7 @@ static ql_status each_piece(const ql_decode_step *p, ql_match_work *w, const ql_
         size_t n = in->v[i].end - in->v[i].begin, begin = out->text.n;
         switch (p->kind) {
         case QL_DECODE_REPLACE:
-            QL_TRY(ql_pattern_replace(p->pattern, w, s, n, &p->text, &out->text));
+            QL_TRY(ql_pattern_replace(p->pattern, w, s, n, &p->text, &out->text, NULL));
             break;
         case QL_DECODE_STRIP: QL_TRY(strip(p, s, n, &out->text)); break;
         default: QL_TRY(metaspace(p, s, n, i == 0, &out->text)); break;
@@ -153,11 +191,12 @@ static ql_status each_piece(const ql_decode_step *p, ql_match_work *w, const ql_
 }
 
 static ql_status run_step(const ql_decode_step *p, ql_match_work *w, ql_text *bytes,
-                          const ql_pieces *in, ql_pieces *out) {
+                          ql_text *scratch, const ql_pieces *in, ql_pieces *out) {
     bytes->n = 0;
     switch (p->kind) {
     case QL_DECODE_BYTE_FALLBACK: return byte_fallback(in, bytes, out);
     case QL_DECODE_BYTE_LEVEL: return byte_level(in, bytes, out);
+    case QL_DECODE_WORDPIECE: return wordpiece(p, in, bytes, scratch, out);
     case QL_DECODE_FUSE:
         QL_TRY(ql_text_append(&out->text, in->text.s, in->text.n));
         return ql_pieces_push(out, 0, out->text.n);
@@ -180,11 +219,11 @@ static ql_status join(const ql_decoder *d, const ql_pieces *p, ql_text *out) {
 ql_status ql_decoder_run(const ql_decoder *d, ql_pieces *pieces, ql_text *out) {
     ql_match_work w = {0};
     ql_pieces next = {0};
-    ql_text bytes = {0};
+    ql_text bytes = {0}, scratch = {0};
     ql_status st = QL_OK;
     for (size_t i = 0; i < d->n && st == QL_OK; i++) {
         ql_pieces_clear(&next);
-        st = run_step(&d->steps[i], &w, &bytes, pieces, &next);
+        st = run_step(&d->steps[i], &w, &bytes, &scratch, pieces, &next);
         ql_pieces t = *pieces;
         *pieces = next;
         next = t;
@@ -193,5 +232,6 @@ ql_status ql_decoder_run(const ql_decoder *d, ql_pieces *pieces, ql_text *out) {
     ql_match_free(&w);
     ql_pieces_free(&next);
     ql_text_free(&bytes);
+    ql_text_free(&scratch);
     return st;
 }

@@ -13,7 +13,8 @@ typedef enum ql_decode_kind {
     QL_DECODE_FUSE,          /* all pieces become one                                       */
     QL_DECODE_STRIP,         /* up to `start` / `stop` copies of text at the ends of pieces */
     QL_DECODE_BYTE_LEVEL,    /* byte alphabet back to bytes, all pieces become one          */
-    QL_DECODE_METASPACE      /* text becomes a space; none in the first piece if start != 0 */
+    QL_DECODE_METASPACE,     /* text becomes a space; none in the first piece if start != 0 */
+    QL_DECODE_WORDPIECE      /* pieces but the first: `text` goes, or a space comes before  */
 } ql_decode_kind;
 
 typedef struct ql_decode_step {
@@ -21,6 +22,7 @@ typedef struct ql_decode_step {
     ql_pattern *pattern;
     ql_text text;
     size_t start, stop;
+    bool cleanup; /* WORDPIECE: no space before punctuation and English contractions */
 } ql_decode_step;
 
 typedef struct ql_decoder { /* zeroed = pieces joined by spaces */

@@ -323,13 +323,15 @@ ql_status ql_pattern_find(const ql_pattern *p, ql_match_work *w, const char *tex
 }
 
 ql_status ql_pattern_replace(const ql_pattern *p, ql_match_work *w, const char *text, size_t len,
-                             const ql_text *with, ql_text *out) {
+                             const ql_text *with, ql_text *out, ql_span *first) {
     size_t done = 0;
+    bool found;
+    if (first) *first = (ql_span){0, 0};
     while (done < len) {
         ql_span m;
-        bool found;
         QL_TRY(ql_pattern_find(p, w, text, len, done, &m, &found));
         if (!found) return ql_text_append(out, text + done, len - done);
+        if (first && done == 0) *first = m;
         QL_TRY(ql_text_append(out, text + done, m.begin - done));
         QL_TRY(ql_text_append(out, with->s, with->n));
         done = m.end;

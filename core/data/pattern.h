@@ -32,8 +32,10 @@ void ql_match_free(ql_match_work *w);
 /* First match in text[from..len), never empty; `found` says whether there is one. */
 QL_NODISCARD ql_status ql_pattern_find(const ql_pattern *p, ql_match_work *w, const char *text,
                                        size_t len, size_t from, ql_span *match, bool *found);
-/* Appends text with every match replaced by `with`. */
+/* Appends text with every match replaced by `with`; *first (NULL ok) is the first match, empty
+ * when there is none. */
 QL_NODISCARD ql_status ql_pattern_replace(const ql_pattern *p, ql_match_work *w, const char *text,
-                                          size_t len, const ql_text *with, ql_text *out);
+                                          size_t len, const ql_text *with, ql_text *out,
+                                          ql_span *first);
 
 #endif

@@ -152,6 +152,7 @@ ql_status ql_pretok_run(const ql_pretok *p, ql_match_work *w, const char *text, 
         ql_pieces t = *a;
         *a = *b;
         *b = t;
+        at_start = at_start && a->n > 0 && a->v[0].begin == 0;
     }
     return QL_OK;
 }

@@ -39,10 +39,6 @@ typedef struct ql_pretok { /* zeroed = one piece */
     size_t n, cap;
 } ql_pretok;
 
-/* The words of GPT-2: contractions, letters, numbers and the rest with their space in front. */
-#define QL_GPT2_WORDS                                                                              \
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-
 /* Adds a SPLIT step. */
 QL_NODISCARD ql_status ql_pretok_add_split(ql_pretok *p, const char *pattern, size_t len,
                                            bool literal, ql_split_behavior behavior, bool invert,

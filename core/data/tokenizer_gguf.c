@@ -1,78 +1,19 @@
 /*
  * tokenizer_gguf.c - the vocabulary inside a GGUF: "gpt2" (byte-level BPE) and "llama"
  * (SentencePiece-BPE by scores).
- *
- * How a "gpt2" vocabulary cuts text is not in the file: it has a name in tokenizer.ggml.pre, and
- * the expressions behind the names are those of llama.cpp. Where llama.cpp approximates a category
- * (tekken, gpt-4o), the expression is that of the model's tokenizer.json.
+ * Vocabularies of kind "t5" and "bert" are read through the tokenizer.json that core/io makes of
+ * them.
  */
 #include <math.h>
 #include <string.h>
 
 #include "core/data/tokenizer_impl.h"
-#include "core/io/gguf.h"
+#include "core/io/gguf_pre.h"
+#include "core/io/gguf_tokenizer.h"
 
 enum { TOKEN_UNKNOWN = 2, TOKEN_CONTROL = 3, TOKEN_USER_DEFINED = 4 };
 
 #define KEY(name) "tokenizer.ggml." name
-
-/* --------------------------------------------------------------- pre-tokenizers */
-
-#define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define REST         "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define LETTERS      "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
-#define OTHERS       " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
-#define UPPER        "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWER        "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define CASED(tail)                                                                                \
-    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" tail "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER    \
-    "*" tail
-
-#define LLAMA3_WORDS CONTRACTIONS "|" LETTERS "|\\p{N}{1,3}|" OTHERS "|" REST
-#define QWEN2_WORDS  CONTRACTIONS "|" LETTERS "|\\p{N}|" OTHERS "|" REST
-#define TEKKEN_WORDS CASED("") "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" REST
-#define GPT4O_WORDS  CASED(CONTRACTIONS "?") "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" REST
-
-#define STEPS_MAX 4
-
-typedef struct scheme {
-    const char *const *names;
-    const char *steps[STEPS_MAX]; /* one Split after the other, each match isolated */
-    bool ignore_merges, add_bos;
-} scheme;
-
-#define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
-
-static const scheme schemes[] = {
-    {NAMES("default"),
-     {"[\\p{P}\\$\\+<=>\\^~\\|]+", QL_GPT2_WORDS, "\\p{N}+", "[0-9][0-9][0-9]"},
-     false,
-     false},
-    {NAMES("llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral"), {LLAMA3_WORDS}, true, true},
-    {NAMES("dbrx", "smaug-bpe", "chatglm-bpe", "glm4"), {LLAMA3_WORDS}, false, false},
-    {NAMES("gpt-2", "phi-2", "mpt", "olmo", "jais"), {QL_GPT2_WORDS}, false, false},
-    {NAMES("starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"),
-     {"\\p{N}", QL_GPT2_WORDS},
-     false,
-     false},
-    {NAMES("falcon"),
-     {"[\\p{P}\\$\\+<=>\\^~\\|`]+", QL_GPT2_WORDS, "[0-9][0-9][0-9]"},
-     false,
-     false},
-    {NAMES("qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez"),
-     {QWEN2_WORDS},
-     false,
-     false},
-    {NAMES("tekken"), {TEKKEN_WORDS}, true, true},
-    {NAMES("gpt-4o", "llama4"), {GPT4O_WORDS}, false, false},
-};
-
-static const scheme *find_scheme(ql_str name) {
-    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
-        for (const char *const *s = schemes[i].names; *s; s++)
-            if (strlen(*s) == name.len && memcmp(*s, name.s, name.len) == 0) return &schemes[i];
-    return NULL;
-}
 
 /* ------------------------------------------------------------------------ pieces */
 
@@ -145,14 +86,9 @@ static ql_status load_merges(ql_tokenizer *t, const ql_gguf *g, const char *what
 }
 
 static ql_status load_gpt2(ql_tokenizer *t, const ql_gguf *g, const char *what, bool *add_bos) {
-    ql_str pre = {"default", 7};
-    QL_TRY(ql_gguf_get_str(g, KEY("pre"), &pre));
-    const scheme *s = find_scheme(pre);
-    if (!s) {
-        return QL_FAIL(QL_ERR_UNSUPPORTED, "%s: pre-tokenizer '%.*s' ('%s') is not supported", what,
-                       (int)(pre.len > 64 ? 64 : pre.len), pre.s, KEY("pre"));
-    }
-    for (size_t i = 0; i < STEPS_MAX && s->steps[i]; i++) {
+    const ql_gguf_pre *s = NULL;
+    QL_TRY(ql_gguf_pre_read(g, what, &s));
+    for (size_t i = 0; i < QL_GGUF_PRE_STEPS && s->steps[i]; i++) {
         QL_TRY(ql_pretok_add_split(&t->pretok, s->steps[i], strlen(s->steps[i]), false,
                                    QL_SPLIT_ISOLATED, false, what));
     }
@@ -228,9 +164,7 @@ static ql_status load_ids(ql_tokenizer *t, const ql_gguf *g, const char *what, b
     QL_TRY(read_id(t, g, what, KEY("unknown_token_id"), &t->bpe.unk_id));
     QL_TRY(ql_gguf_get_bool(g, KEY("add_bos_token"), &add_bos));
     QL_TRY(ql_gguf_get_bool(g, KEY("add_eos_token"), &add_eos));
-    if (add_bos && t->bos >= 0) QL_TRY(ql_ids_push(&t->prefix, t->bos));
-    if (add_eos && t->eos >= 0) QL_TRY(ql_ids_push(&t->suffix, t->eos));
-    return QL_OK;
+    return ql_tokenizer_surround(t, add_bos ? t->bos : -1, add_eos ? t->eos : -1);
 }
 
 static ql_status load_chat_template(ql_tokenizer *t, const ql_gguf *g) {
@@ -241,20 +175,39 @@ static ql_status load_chat_template(ql_tokenizer *t, const ql_gguf *g) {
     return t->chat_template ? QL_OK : QL_NOMEM("the chat template");
 }
 
+/* Kinds without a loader of their own: through tokenizer.json. */
+static ql_status load_made(ql_tokenizer *t, const ql_gguf *g, const char *what) {
+    json_t *root = NULL, *config = NULL;
+    QL_TRY(ql_gguf_tokenizer_json(g, what, &root, &config));
+    ql_status st = ql_tokenizer_load_root(t, root, what);
+    json_decref(root);
+    json_decref(config);
+    if (st == QL_OK) st = read_id(t, g, what, KEY("bos_token_id"), &t->bos);
+    if (st == QL_OK) st = read_id(t, g, what, KEY("eos_token_id"), &t->eos);
+    if (st == QL_OK) st = read_id(t, g, what, KEY("padding_token_id"), &t->pad);
+    if (st == QL_OK) st = read_id(t, g, what, KEY("cls_token_id"), &t->cls);
+    if (st == QL_OK) st = read_id(t, g, what, KEY("seperator_token_id"), &t->sep);
+    return st;
+}
+
+static bool is(ql_str s, const char *text) {
+    return s.len == strlen(text) && memcmp(s.s, text, (size_t)s.len) == 0;
+}
+
 static ql_status load_file(ql_tokenizer *t, const ql_gguf *g, const char *what) {
     ql_str model = {"", 0};
     bool add_bos = true;
     QL_TRY(ql_gguf_get_str(g, KEY("model"), &model));
+    if (is(model, "t5") || is(model, "bert")) return load_made(t, g, what);
     QL_TRY(load_pieces(t, g, what));
-    if (model.len == 4 && memcmp(model.s, "gpt2", 4) == 0) {
+    if (is(model, "gpt2")) {
         QL_TRY(load_gpt2(t, g, what, &add_bos));
-    } else if (model.len == 5 && memcmp(model.s, "llama", 5) == 0) {
+    } else if (is(model, "llama")) {
         QL_TRY(load_llama(t, g, what));
     } else {
         return QL_FAIL(QL_ERR_UNSUPPORTED,
-                       "%s: '%s' is '%.*s', only 'gpt2' and 'llama' are "
-                       "supported",
-                       what, KEY("model"), (int)(model.len > 64 ? 64 : model.len), model.s);
+                       "%s: '%s' is '%.*s'; gpt2, llama, t5 and bert are supported", what,
+                       KEY("model"), (int)(model.len > 64 ? 64 : model.len), model.s);
     }
     QL_TRY(load_ids(t, g, what, add_bos));
     return load_chat_template(t, g);

@@ -2,7 +2,7 @@
  * tokenizer_impl.h - what a tokenizer is made of, and the loaders that fill it.
  *
  * Encoding: added tokens of the raw text -> normalizer -> added tokens of normalized text ->
- * pre-tokenizer -> BPE, with `prefix` and `suffix` around it. Decoding: pieces -> decoder.
+ * pre-tokenizer -> model -> post-processor. Decoding: pieces -> decoder.
  */
 #ifndef QLORA_CORE_DATA_TOKENIZER_IMPL_H
 #define QLORA_CORE_DATA_TOKENIZER_IMPL_H
@@ -13,25 +13,42 @@
 #include "core/data/bpe.h"
 #include "core/data/decode.h"
 #include "core/data/normalize.h"
+#include "core/data/postprocess.h"
 #include "core/data/pretok.h"
 #include "core/data/tokenizer.h"
+#include "core/data/unigram.h"
 #include "core/data/vocab.h"
+#include "core/data/wordpiece.h"
+
+typedef enum ql_model_kind { QL_MODEL_BPE, QL_MODEL_UNIGRAM, QL_MODEL_WORDPIECE } ql_model_kind;
 
 struct ql_tokenizer {
     ql_vocab vocab;
+    ql_model_kind kind; /* which of the three is filled */
     ql_bpe bpe;
+    ql_unigram unigram;
+    ql_wordpiece wordpiece;
     ql_added_set raw, normalized;
     ql_normalizer normalizer;
     ql_pretok pretok;
     ql_decoder decoder;
-    ql_ids prefix, suffix; /* what ADD_SPECIAL puts around the ids */
-    int32_t bos, eos, pad; /* -1 = none */
-    char *chat_template;   /* NULL = none */
+    ql_postprocess post;                        /* what ADD_SPECIAL adds                */
+    int32_t bos, eos, pad, cls, sep, mask, unk; /* -1 = none                            */
+    bool cut_left;                              /* truncation takes the beginning away  */
+    char *chat_template;                        /* NULL = none                          */
 };
 
-/* Each fills a zeroed tokenizer with bos, eos, pad and unk_id at -1; the caller closes it. */
+/* Each fills a zeroed tokenizer with all ids at -1; the caller closes it. */
 QL_NODISCARD ql_status ql_tokenizer_load_json(ql_tokenizer *t, const char *path);
+/* From the document of a tokenizer.json; `what` names it. */
+QL_NODISCARD ql_status ql_tokenizer_load_root(ql_tokenizer *t, const json_t *root,
+                                              const char *what);
+/* vocab.json with merges.txt, or vocab.txt, of a folder without tokenizer.json. */
+QL_NODISCARD ql_status ql_tokenizer_load_files(ql_tokenizer *t, const char *dir);
 QL_NODISCARD ql_status ql_tokenizer_load_gguf(ql_tokenizer *t, const char *path);
+/* 'model' of tokenizer.json. */
+QL_NODISCARD ql_status ql_tokenizer_load_model(ql_tokenizer *t, const json_t *root,
+                                               const char *what);
 /* The parts of tokenizer.json that are lists of components. */
 QL_NODISCARD ql_status ql_tokenizer_load_normalizer(ql_tokenizer *t, const json_t *root,
                                                     const char *what);
@@ -41,6 +58,8 @@ QL_NODISCARD ql_status ql_tokenizer_load_decoder(ql_tokenizer *t, const json_t *
                                                  const char *what);
 QL_NODISCARD ql_status ql_tokenizer_load_postprocessor(ql_tokenizer *t, const json_t *root,
                                                        const char *what);
+/* Replaces the post-processor: bos before and eos after every text; -1 = without. */
+QL_NODISCARD ql_status ql_tokenizer_surround(ql_tokenizer *t, int32_t bos, int32_t eos);
 /* The files beside tokenizer.json: names of special tokens, chat template, bos and eos switches. */
 QL_NODISCARD ql_status ql_tokenizer_load_config(ql_tokenizer *t, const char *dir);
 

@@ -5,6 +5,7 @@
  */
 #include "core/data/vocab.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -25,6 +26,19 @@ static size_t find_slot(const ql_vocab *v, const char *s, size_t len) {
 int32_t ql_vocab_find(const ql_vocab *v, const char *s, size_t len) {
     if (len == 0 || len > v->longest) return -1;
     return (int32_t)v->slots[find_slot(v, s, len)] - 1;
+}
+
+int32_t ql_vocab_find_model(const ql_vocab *v, const char *s, size_t len) {
+    int32_t id = ql_vocab_find(v, s, len);
+    return id >= 0 && v->pieces[id].outside ? -1 : id;
+}
+
+void ql_vocab_find_bytes(const ql_vocab *v, int32_t ids[256]) {
+    for (unsigned i = 0; i < 256; i++) {
+        char s[8];
+        int n = snprintf(s, sizeof s, "<0x%02X>", i);
+        ids[i] = ql_vocab_find_model(v, s, (size_t)n);
+    }
 }
 
 static ql_status grow_slots(ql_vocab *v) {

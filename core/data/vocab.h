@@ -20,6 +20,7 @@ typedef struct ql_piece {
     uint32_t len;
     bool special; /* dropped by a decoder that skips special tokens */
     bool added;   /* found in the text before anything else         */
+    bool outside; /* an added token that the model does not know    */
 } ql_piece;
 
 typedef struct ql_vocab { /* zeroed = empty */
@@ -36,6 +37,10 @@ typedef struct ql_vocab { /* zeroed = empty */
 QL_NODISCARD ql_status ql_vocab_add(ql_vocab *v, const char *s, size_t len, int64_t id,
                                     const char *what);
 int32_t ql_vocab_find(const ql_vocab *v, const char *s, size_t len); /* -1 = not there */
+/* The same among the pieces of the model: not those that are only added tokens. */
+int32_t ql_vocab_find_model(const ql_vocab *v, const char *s, size_t len);
+/* Ids of the pieces "<0x00>" to "<0xFF>"; -1 = none. */
+void ql_vocab_find_bytes(const ql_vocab *v, int32_t ids[256]);
 void ql_vocab_free(ql_vocab *v);
 
 #endif

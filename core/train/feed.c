@@ -3,18 +3,31 @@
 
 #include "core/base/hostmem.h"
 
+/* Room for the longest row on each of the two sides. */
+static ql_status check_lengths(const ql_dataset *data, const ql_train_opts *o, int32_t source) {
+    if (data->longest > o->max_len) {
+        return QL_FAIL(QL_ERR_INVALID, "data: the longest row has %d tokens, the plan allows %d",
+                       data->longest, o->max_len);
+    }
+    if (data->longest_source > source) {
+        return QL_FAIL(QL_ERR_INVALID, "data: the longest source has %d tokens, the plan allows %d",
+                       data->longest_source, source);
+    }
+    return QL_OK;
+}
+
 ql_status ql_feed_create(const ql_dataset *data, const ql_train_opts *o, int32_t max_seqs,
                          ql_feed *out) {
+    int32_t source = o->max_source_len > 0 ? o->max_source_len : o->max_len;
     ql_feed f = {.data = data,
                  .batch = o->packing ? max_seqs : o->batch,
                  .max_tokens = o->batch * o->max_len,
+                 .max_source_tokens = data->task == QL_TASK_SEQ2SEQ ? o->batch * source : 0,
                  .packing = o->packing,
                  .shuffle = o->shuffle,
                  .seed = o->data_seed,
                  .order_epoch = -1};
-    if (data->longest > o->max_len)
-        return QL_FAIL(QL_ERR_INVALID, "data: the longest row has %d tokens, the plan allows %d",
-                       data->longest, o->max_len);
+    QL_TRY(check_lengths(data, o, source));
     f.order = ql_host_calloc((size_t)data->n + 1, sizeof(int64_t));
     if (!f.order) return QL_NOMEM("the order of the data");
     *out = f;
@@ -28,11 +41,13 @@ void ql_feed_free(ql_feed *f) {
 
 /* How many examples from `at` on make the next micro-batch. */
 static int32_t take(const ql_feed *f, int64_t at) {
-    int32_t count = 0, tokens = 0;
+    int32_t count = 0, tokens = 0, source = 0;
     while (at + count < f->data->n && count < f->batch) {
-        int32_t n = f->data->items[f->order[at + count]].n;
-        if (count && tokens + n > f->max_tokens) break;
-        tokens += n;
+        const ql_example *e = &f->data->items[f->order[at + count]];
+        if (count && tokens + e->n > f->max_tokens) break;
+        if (count && source + e->n_source > f->max_source_tokens) break;
+        tokens += e->n;
+        source += e->n_source;
         count++;
     }
     return count;

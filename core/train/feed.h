@@ -12,6 +12,7 @@
 typedef struct ql_feed {
     const ql_dataset *data;
     int32_t batch, max_tokens; /* sequences per micro-batch; tokens it can hold */
+    int32_t max_source_tokens; /* encoder tokens it can hold; 0 = no encoder    */
     bool packing, shuffle;
     uint64_t seed;
     ql_cursor cursor;

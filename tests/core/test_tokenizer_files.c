@@ -87,6 +87,8 @@ static void companions_fill_what_is_open(void **state) {
 #define REGEX(x)                                                                                   \
     WITH("'pre_tokenizer':{'type':'Split','pattern':{'Regex':'" x "'},'behavior':'Isolated'}")
 
+#define CHARSMAP(x) WITH("'normalizer':{'type':'Precompiled','precompiled_charsmap':'" x "'}")
+
 static const struct refusal {
     const char *json;
     ql_status status;
@@ -95,8 +97,17 @@ static const struct refusal {
     {"", QL_ERR_FORMAT, "tokenizer.json"},
     {"[]", QL_ERR_FORMAT, "expected an object"},
     {"{}", QL_ERR_FORMAT, "'model'"},
-    {"{'model':{'type':'WordPiece'}}", QL_ERR_UNSUPPORTED, "WordPiece"},
-    {"{'model':{'type':'Unigram','vocab':[]}}", QL_ERR_UNSUPPORTED, "Unigram"},
+    {"{'model':{'type':'WordLevel'}}", QL_ERR_UNSUPPORTED, "WordLevel"},
+    {"{'model':{'type':'WordPiece'}}", QL_ERR_FORMAT, "'vocab'"},
+    {"{'model':{'type':'WordPiece','vocab':{'a':0}}}", QL_ERR_FORMAT, "[UNK]"},
+    {"{'model':{'type':'WordPiece','vocab':{'a':0},'unk_token':'a',"
+     "'max_input_chars_per_word':99999}}",
+     QL_ERR_FORMAT, "max_input_chars_per_word"},
+    {"{'model':{'type':'Unigram','vocab':[]}}", QL_ERR_FORMAT, "1 to"},
+    {"{'model':{'type':'Unigram','vocab':{'a':0}}}", QL_ERR_FORMAT, "array"},
+    {"{'model':{'type':'Unigram','vocab':[['a']]}}", QL_ERR_FORMAT, "entry 0"},
+    {"{'model':{'type':'Unigram','vocab':[['a',0],['a',1]]}}", QL_ERR_FORMAT, "two ids"},
+    {"{'model':{'type':'Unigram','unk_id':1,'vocab':[['a',0]]}}", QL_ERR_FORMAT, "unk_id"},
     {MODEL("'merges':[]"), QL_ERR_FORMAT, "'vocab'"},
     {MODEL("'vocab':{'a':0}"), QL_ERR_FORMAT, "'merges'"},
     {MODEL("'vocab':{'a':0,'b':0},'merges':[]"), QL_ERR_FORMAT, "two tokens"},
@@ -116,7 +127,16 @@ static const struct refusal {
     {WITH("'added_tokens':[{'id':1}]"), QL_ERR_FORMAT, "content"},
     {WITH("'added_tokens':[{'id':1,'content':''}]"), QL_ERR_FORMAT, "0 bytes"},
     {WITH("'added_tokens':[{'id':99999999999,'content':'b'}]"), QL_ERR_FORMAT, "99999999999"},
-    {WITH("'normalizer':{'type':'Precompiled'}"), QL_ERR_UNSUPPORTED, "Precompiled"},
+    {WITH("'normalizer':{'type':'Precompiled'}"), QL_ERR_FORMAT, "precompiled_charsmap"},
+    {CHARSMAP(""), QL_ERR_FORMAT, "0 bytes"},
+    {CHARSMAP("AAA"), QL_ERR_FORMAT, "base64"},
+    {CHARSMAP("AA=A"), QL_ERR_FORMAT, "base64"},
+    {CHARSMAP("AAA="), QL_ERR_FORMAT, "2 bytes"},
+    {CHARSMAP("AAAAAA=="), QL_ERR_FORMAT, "its trie has 0"},
+    {CHARSMAP("AwAAAAAAAAA="), QL_ERR_FORMAT, "its trie has 3"},
+    {CHARSMAP("/////wAAAAA="), QL_ERR_FORMAT, "its trie has 4294967295"},
+    {CHARSMAP("BAAAAAAAAAD/"), QL_ERR_FORMAT, "UTF-8 at byte 0"},
+    {WITH("'normalizer':{'type':'ByteLevel'}"), QL_ERR_UNSUPPORTED, "ByteLevel"},
     {WITH("'normalizer':{}"), QL_ERR_FORMAT, "type"},
     {WITH("'pre_tokenizer':{'type':'UnicodeScripts'}"), QL_ERR_UNSUPPORTED, "UnicodeScripts"},
     {WITH("'pre_tokenizer':{'type':'Sequence'}"), QL_ERR_FORMAT, "pretokenizers"},
@@ -127,6 +147,15 @@ static const struct refusal {
     {WITH("'post_processor':{'type':'TemplateProcessing','single':[]}"), QL_ERR_FORMAT, "0 times"},
     {WITH("'post_processor':{'type':'TemplateProcessing','single':[{'SpecialToken':{'id':'q'}}]}"),
      QL_ERR_FORMAT, "'q'"},
+    {WITH("'post_processor':{'type':'TemplateProcessing','single':[{'Sequence':{'id':'A'}}],"
+          "'pair':[{'Sequence':{'id':'A'}}]}"),
+     QL_ERR_FORMAT, "second 0"},
+    {WITH("'post_processor':{'type':'TemplateProcessing','single':[{'Sequence':{'id':'C'}}]}"),
+     QL_ERR_FORMAT, "'C'"},
+    {WITH("'post_processor':{'type':'Sequence','processors':[{'type':'BertProcessing',"
+          "'cls':['a',0],'sep':['a',0]},{'type':'RobertaProcessing','cls':['a',0],"
+          "'sep':['a',0]}]}"),
+     QL_ERR_UNSUPPORTED, "two components"},
     {WITH("'post_processor':{'type':'BertProcessing','cls':['c',7],'sep':['a',0]}"), QL_ERR_FORMAT,
      "id 7"},
     {REGEX("("), QL_ERR_FORMAT, "regular expression"},

@@ -1,9 +1,9 @@
-/* fuzz_gguf.c - opens the input as a GGUF and, when it is a llama, as a model with its sidecars. */
+/* fuzz_gguf.c - opens the input as a GGUF and, when its architecture is known, as a model. */
 #include <stdlib.h>
 
 #include "core/base/hostmem.h"
+#include "core/io/gguf_tokenizer.h"
 #include "core/io/source.h"
-#include "core/io/source_internal.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/temp_folder.h"
 

@@ -2,6 +2,7 @@
  * fuzz_tokenizer.c - hostile vocabularies: a GGUF, or tokenizer.json, tokenizer_config.json and a
  * text with a byte 0xFF between them. Whatever opens encodes and decodes.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/hostmem.h"
@@ -10,6 +11,20 @@
 #include "tests/support/temp_folder.h"
 
 #define TEXT_MAX 2000u
+
+/* The text beside itself, cut to a few ids. */
+static void use_pair(const ql_tokenizer *t, const char *text, size_t len) {
+    for (int32_t limit = 0; limit <= 8; limit += 4) {
+        ql_ids ids = {0}, types = {0};
+        if (ql_tokenizer_encode_pair_limit(t, text, len, text, len, limit, QL_ENCODE_ADD_SPECIAL,
+                                           &ids, &types) == QL_OK) {
+            if (types.n != ids.n || (limit && ids.n > (size_t)limit)) abort();
+            fuzz_use(types.ids, types.n * sizeof *types.ids);
+        }
+        ql_ids_free(&ids);
+        ql_ids_free(&types);
+    }
+}
 
 static void use(const ql_tokenizer *t, const char *text, size_t len) {
     for (unsigned flags = 0; flags < 4; flags++) {
@@ -55,6 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     ql_tokenizer *t;
     if (ql_tokenizer_open(path, &t) != QL_OK) return 0;
     use(t, text, len);
+    use_pair(t, text, len);
     ql_tokenizer_close(t);
     return 0;
 }

@@ -179,7 +179,7 @@ static void every_row_comes_once_an_epoch_and_never_split(void **state) {
         ql_batch b = {0};
         int64_t planned = 0, batches = 0;
         OK(ql_feed_create(&d, &o, seqs, &f));
-        OK(ql_batch_create(room, seqs, &b));
+        OK(ql_batch_create(room, seqs, f.max_source_tokens, &b));
         OK(ql_feed_count(&f, &planned));
         for (int64_t epoch = 0; epoch < 3; epoch++) {
             int64_t order[23], at = 0, targets = 0;
@@ -208,6 +208,51 @@ static void every_row_comes_once_an_epoch_and_never_split(void **state) {
         ql_feed_free(&f);
         ql_dataset_free(&d);
     }
+}
+
+/* Sources fill the batch too: with packing no micro-batch holds more than its room on either side,
+ * and it ends only where the next row would not have fitted. */
+static void both_sides_of_an_encoder_decoder_are_counted(void **state) {
+    (void)state;
+    ql_dataset d = engine_data(23, 31, 256);
+    d.task = QL_TASK_SEQ2SEQ;
+    for (int i = 0; i < 23; i++) { /* sources borrow the ids; every other target is short */
+        ql_example *x = &d.items[i];
+        x->source = x->ids;
+        x->n_source = x->n;
+        if (i % 2) x->n = 1 + x->n / 8;
+        if (!(i % 2)) x->n_source = 1 + x->n / 8;
+        if (x->n_source > d.longest_source) d.longest_source = x->n_source;
+    }
+    ql_train_opts o = feed_opts(2, 31, true, false);
+    o.max_source_len = d.longest_source;
+    ql_feed f;
+    ql_batch b = {0};
+    OK(ql_feed_create(&d, &o, 31, &f));
+    assert_int_equal(f.max_source_tokens, 2 * d.longest_source);
+    OK(ql_batch_create(62, 31, f.max_source_tokens, &b));
+    int64_t at = 0, by_source = 0, by_target = 0;
+    for (bool ends = false; !ends;) {
+        OK(ql_feed_next(&f, &b, &ends));
+        at += b.seqs;
+        if (ends) break;
+        bool target = b.tokens + d.items[at].n > f.max_tokens;
+        bool source = b.source.tokens + d.items[at].n_source > f.max_source_tokens;
+        assert_true(target || source);
+        by_source += !target;
+        by_target += !source;
+    }
+    assert_int_equal(at, 23);
+    assert_true(by_source > 0 && by_target > 0); /* both cases are reached */
+    ql_batch_free(&b);
+    ql_feed_free(&f);
+    o.max_source_len = d.longest_source - 1;
+    FAILS(ql_feed_create(&d, &o, 31, &f), QL_ERR_INVALID, "the longest source has");
+    o.max_source_len = 0; /* as long as max_len */
+    OK(ql_feed_create(&d, &o, 31, &f));
+    assert_int_equal(f.max_source_tokens, 62);
+    ql_feed_free(&f);
+    ql_dataset_free(&d);
 }
 
 static void a_row_longer_than_the_plan_is_refused(void **state) {
@@ -288,6 +333,7 @@ int main(void) {
         cmocka_unit_test(an_epoch_is_a_permutation_of_seed_and_number),
         cmocka_unit_test(orders_are_uniform),
         cmocka_unit_test(every_row_comes_once_an_epoch_and_never_split),
+        cmocka_unit_test(both_sides_of_an_encoder_decoder_are_counted),
         cmocka_unit_test(a_row_longer_than_the_plan_is_refused),
         cmocka_unit_test(an_optimizer_step_never_crosses_an_epoch),
         cmocka_unit_test(each_step_draws_new_masks),
