@@ -72,6 +72,8 @@ QL_NODISCARD ql_status ql_gguf_array_f64(const ql_gguf *g, const char *key, int6
 QL_NODISCARD ql_status ql_gguf_array_i64(const ql_gguf *g, const char *key, int64_t i,
                                          int64_t *out);
 
+QL_NODISCARD ql_status ql_gguf_array_bool(const ql_gguf *g, const char *key, int64_t i, bool *out);
+
 /* Row `row` of t as cols floats. */
 QL_NODISCARD ql_status ql_gguf_read_row(const ql_gguf_tensor *t, int64_t row, float *out);
 

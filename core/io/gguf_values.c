@@ -289,3 +289,11 @@ ql_status ql_gguf_array_i64(const ql_gguf *g, const char *key, int64_t i, int64_
     *out = x;
     return QL_OK;
 }
+
+ql_status ql_gguf_array_bool(const ql_gguf *g, const char *key, int64_t i, bool *out) {
+    const ql_gguf_value *v = NULL;
+    QL_TRY(array_at(g, key, i, &v));
+    if (v->type != GV_BOOL) return wrong_type(g, v, "an array of bools");
+    *out = v->data[i] != 0;
+    return QL_OK;
+}

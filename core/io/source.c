@@ -124,30 +124,29 @@ const ql_map *ql_source_map(const ql_source *s, int32_t file) {
 /* --------------------------------------------------------------------- rows
  * A head has D rows. Hugging Face keeps the first elements of its D/2 rotation pairs, then the
  * second ones; GGUF's llama keeps each pair together: element k of half h is file row 2 k + h. */
-static int64_t permuted(int64_t row, int64_t rows, int32_t heads) {
+static int64_t rotated(int64_t row, int64_t rows, int32_t heads) {
     int64_t d = rows / heads, in = row % d;
     return row - in + 2 * (in % (d / 2)) + in / (d / 2);
 }
 
-/* A vector (the bias of q or k) is one row whose elements are permuted. */
-static bool permutes_elements(const ql_source_tensor *t) {
-    return t->permute_heads > 0 && t->dims == 1;
+/* Hq query heads, Hk key heads. Hugging Face: for each key head its Hq / Hk query heads, k, v;
+ * GGUF: all of q, all of k, all of v. */
+static int64_t fused(int64_t row, int64_t rows, int32_t heads, int32_t kv) {
+    int64_t d = rows / (heads + 2 * (int64_t)kv), share = heads / kv;
+    int64_t in = row % d, slot = row / d % (share + 2), group = row / d / (share + 2);
+    int64_t head =
+        slot < share ? group * share + slot : heads + (slot - share) * (int64_t)kv + group;
+    return head * d + in;
+}
+
+int64_t ql_source_file_row(const ql_source_tensor *t, int64_t row, int64_t rows) {
+    if (t->permute_heads <= 0) return row;
+    return t->fused_kv > 0 ? fused(row, rows, t->permute_heads, t->fused_kv)
+                           : rotated(row, rows, t->permute_heads);
 }
 
 int64_t ql_source_row(const ql_source_tensor *t, int64_t row) {
-    if (t->permute_heads <= 0 || t->dims == 1) return row;
-    return permuted(row, t->rows, t->permute_heads);
-}
-
-static ql_status read_permuted_vector(const ql_source_tensor *t, float *out) {
-    float *file = ql_host_calloc((size_t)t->cols, sizeof *file);
-    if (!file) return QL_NOMEM(t->name);
-    ql_status s = ql_gguf_read_row(t->gguf, 0, file);
-    for (int64_t i = 0; s == QL_OK && i < t->cols; i++) {
-        out[i] = file[permuted(i, t->cols, t->permute_heads)];
-    }
-    ql_host_free(file);
-    return s;
+    return ql_source_file_row(t, row, t->rows);
 }
 
 ql_status ql_source_read_row(const ql_source_tensor *t, int64_t row, float *out) {
@@ -156,6 +155,5 @@ ql_status ql_source_read_row(const ql_source_tensor *t, int64_t row, float *out)
                        (long long)row, (long long)t->rows);
     }
     if (t->st) return ql_st_read_f32(t->st, row * t->cols, t->cols, out);
-    if (permutes_elements(t)) return read_permuted_vector(t, out);
     return ql_gguf_read_row(t->gguf, ql_source_row(t, row), out);
 }

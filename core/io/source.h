@@ -2,8 +2,9 @@
  * source.h - a model's files behind one face: a Hugging Face folder or a .gguf.
  *
  * Tensors appear under Hugging Face names ("model.layers.0.self_attn.q_proj.weight") whatever the
- * file. GGUF stores llama's q and k rows with rotation pairs adjacent; `row_map` gives, for each
- * Hugging Face row, the file row. Decoding goes row by row; no tensor is ever copied whole.
+ * file, with Hugging Face's values. GGUF orders the rows of some matrices otherwise: ql_source_row
+ * gives the file row of each Hugging Face row. Decoding goes row by row; no matrix is ever copied
+ * whole.
  * bitsandbytes 4-bit / 8-bit and our own container keep their parts
  * ("P.weight", "P.weight.absmax", ...) as separate entries; core/quant/stored.h assembles them.
  */
@@ -21,8 +22,10 @@ typedef struct ql_source_tensor {
     int64_t shape[QL_ST_MAX_DIMS];
     const ql_st_tensor *st; /* exactly one of st, gguf is set                        */
     const ql_gguf_tensor *gguf;
-    int32_t permute_heads; /* > 0: GGUF q/k rows, number of heads; see source_row */
-    int32_t file;          /* which of the source's maps holds it                   */
+    int32_t permute_heads; /* > 0: GGUF's own order of rows, number of heads; see source_row */
+    int32_t fused_kv; /* with permute_heads: q, k and v of this many key heads in one; 0: q or k */
+    bool out_in;      /* rows, cols and shape are [out, in] where Hugging Face has [in, out] */
+    int32_t file;     /* which of the source's maps holds it                   */
 } ql_source_tensor;
 
 typedef struct ql_source ql_source;

@@ -1,118 +1,193 @@
 /*
- * source_gguf.c - tensors of a llama-family GGUF under Hugging Face's names.
+ * source_gguf.c - tensors of a GGUF under Hugging Face's names, with Hugging Face's values.
  *
- * general.architecture "llama" covers Llama 1 to 3, SmolLM, and Mistral's files. A tensor without a
- * Hugging Face name refuses the file: leaving it out would change the model silently.
+ * Matrices stay where they are; their rows are read in Hugging Face's order. Vectors that differ
+ * (norms stored as 1 + w, biases of reordered rows) are computed once and kept as F32. A tensor
+ * without a Hugging Face name refuses the file: leaving it out would change the model silently.
  */
 #include <stdio.h>
 #include <string.h>
 
-#include "core/io/source_llama.h"
+#include "core/io/gguf_arch.h"
 
-static const struct {
-    const char *gguf, *hf;
-} top_names[] = {{"token_embd", "model.embed_tokens"},
-                 {"output_norm", "model.norm"},
-                 {"output", "lm_head"}},
-  part_names[] = {{"attn_norm", "input_layernorm"}, {"ffn_norm", "post_attention_layernorm"},
-                  {"attn_q", "self_attn.q_proj"},   {"attn_k", "self_attn.k_proj"},
-                  {"attn_v", "self_attn.v_proj"},   {"attn_output", "self_attn.o_proj"},
-                  {"ffn_gate", "mlp.gate_proj"},    {"ffn_up", "mlp.up_proj"},
-                  {"ffn_down", "mlp.down_proj"}};
+#define MAX_HF_NAME 160
 
-/* A GGUF name in its parts: "blk.12.attn_q.weight". */
-typedef struct name_parts {
-    int64_t layer; /* -1 = outside the blocks */
-    const char *stem;
-    size_t stem_len;
-    const char *suffix; /* ".weight" or ".bias" */
-} name_parts;
+typedef struct reading {
+    ql_source *s;
+    const ql_gguf_arch *arch;
+    ql_gguf_keys keys;
+    int64_t cap;
+} reading;
 
-static bool split_name(const char *name, int64_t layers, name_parts *out) {
-    name_parts p = {.layer = -1, .stem = name};
-    if (strncmp(name, "blk.", 4) == 0) {
-        const char *at = name + 4;
-        int64_t layer = 0;
-        if (*at == '0' && at[1] != '.') return false;
-        for (; *at >= '0' && *at <= '9' && layer < layers; at++) layer = layer * 10 + (*at - '0');
-        if (at == name + 4 || *at != '.' || layer >= layers) return false;
-        p.layer = layer;
-        p.stem = at + 1;
+/* Tensors that the config tells already. */
+static bool in_config(const ql_gguf_arch *a, const char *name) {
+    if (a->longrope) {
+        return strcmp(name, "rope_factors_short.weight") == 0 ||
+               strcmp(name, "rope_factors_long.weight") == 0;
     }
-    p.suffix = strchr(p.stem, '.');
-    if (!p.suffix || (strcmp(p.suffix, ".weight") != 0 && strcmp(p.suffix, ".bias") != 0)) {
-        return false;
-    }
-    p.stem_len = (size_t)(p.suffix - p.stem);
-    *out = p;
-    return true;
+    return a->rotation != QL_GGUF_UNROTATED && strcmp(name, "rope_freqs.weight") == 0;
 }
 
-static bool stem_is(const name_parts *p, const char *stem) {
-    return strlen(stem) == p->stem_len && memcmp(p->stem, stem, p->stem_len) == 0;
+/* The name with its numbers and suffix in the arena. */
+static const char *hf_name(reading *r, const char *pattern, int64_t layer, int64_t head,
+                           const char *suffix) {
+    char out[MAX_HF_NAME];
+    size_t n = 0;
+    for (; *pattern && n < sizeof out; pattern++) {
+        if (*pattern == '#' || *pattern == '*') {
+            int64_t number = *pattern == '#' ? layer : head;
+            n += (size_t)snprintf(out + n, sizeof out - n, "%lld", (long long)number);
+        } else {
+            out[n++] = *pattern;
+        }
+    }
+    if (n < sizeof out) n += (size_t)snprintf(out + n, sizeof out - n, "%s", suffix);
+    return n < sizeof out ? ql_arena_strndup(&r->s->arena, out, n) : NULL;
 }
 
-/* Hugging Face name into out[n]; false: llama has no such tensor. */
-static bool hf_name(const name_parts *p, char *out, size_t n) {
-    size_t count = p->layer < 0 ? sizeof top_names / sizeof top_names[0]
-                                : sizeof part_names / sizeof part_names[0];
-    for (size_t i = 0; i < count; i++) {
-        if (p->layer < 0 && stem_is(p, top_names[i].gguf)) {
-            return snprintf(out, n, "%s%s", top_names[i].hf, p->suffix) > 0;
-        }
-        if (p->layer >= 0 && stem_is(p, part_names[i].gguf)) {
-            return snprintf(out, n, "model.layers.%lld.%s%s", (long long)p->layer, part_names[i].hf,
-                            p->suffix) > 0;
-        }
-    }
-    return false;
-}
+/* ------------------------------------------------------------------- changes */
 
-static ql_status add_tensor(ql_source *s, const ql_llama_keys *k, const ql_gguf_tensor *t) {
-    name_parts p;
-    char name[128];
-    if (strcmp(t->name, "rope_freqs.weight") == 0) return QL_OK; /* config says it */
-    if (!split_name(t->name, k->layers, &p) || !hf_name(&p, name, sizeof name)) {
-        return QL_FAIL(QL_ERR_UNSUPPORTED,
-                       "%s: the tensor '%.200s' has no place in a llama model of %lld layers",
-                       s->path, t->name, (long long)k->layers);
-    }
-    ql_source_tensor *v = &s->tensors[s->n];
-    *v = (ql_source_tensor){.rows = t->rows, .cols = t->cols, .dims = t->dims, .gguf = t};
-    for (int32_t i = 0; i < t->dims; i++) v->shape[i] = t->shape[t->dims - 1 - i];
-    bool q = stem_is(&p, "attn_q"), key = stem_is(&p, "attn_k");
-    if (p.layer >= 0 && (q || key)) {
-        v->permute_heads = (int32_t)(q ? k->heads : k->kv_heads);
-        int64_t n = t->dims == 1 ? t->cols : t->rows;
-        if (n != v->permute_heads * k->head_dim) {
-            return QL_FAIL(QL_ERR_FORMAT, "%s: '%s' has %lld rows, %d heads of %lld expected",
-                           s->path, t->name, (long long)n, v->permute_heads,
-                           (long long)k->head_dim);
-        }
-    }
-    v->name = ql_arena_strndup(&s->arena, name, strlen(name));
-    if (!v->name) return QL_NOMEM(s->path);
-    s->n++;
+/* A vector of n F32 in the arena that takes t's place; *values is to be filled. */
+static ql_status new_vector(reading *r, const ql_gguf_tensor *t, ql_source_tensor *v,
+                            float **values) {
+    ql_gguf_tensor *own = ql_arena_alloc(&r->s->arena, 1, sizeof *own);
+    float *x = ql_arena_alloc(&r->s->arena, (size_t)t->cols, sizeof *x);
+    if (!own || !x) return QL_NOMEM(r->s->path);
+    *own = *t;
+    own->type = QL_GT_F32;
+    own->data = (const uint8_t *)x;
+    own->bytes = (uint64_t)t->cols * sizeof *x;
+    v->gguf = own;
+    *values = x;
     return QL_OK;
 }
 
-static ql_status check_architecture(const ql_source *s) {
-    ql_str a = {"", 0};
-    QL_TRY(ql_gguf_get_str(s->gguf, "general.architecture", &a));
-    if (a.len == 5 && memcmp(a.s, "llama", 5) == 0) return QL_OK;
-    return QL_FAIL(QL_ERR_UNSUPPORTED,
-                   "%s: general.architecture is '%.*s'; GGUF files of the llama family are read",
-                   s->path, (int)(a.len > 64 ? 64 : a.len), a.s);
+/* Elements in Hugging Face's order of the rows they belong to. */
+static ql_status reorder_vector(reading *r, const ql_gguf_tensor *t, ql_source_tensor *v) {
+    float *x, *file = ql_host_calloc((size_t)t->cols, sizeof *file);
+    if (!file) return QL_NOMEM(r->s->path);
+    ql_status st = ql_gguf_read_row(t, 0, file);
+    if (st == QL_OK) st = new_vector(r, t, v, &x);
+    for (int64_t i = 0; st == QL_OK && i < t->cols; i++)
+        x[i] = file[ql_source_file_row(v, i, t->cols)];
+    ql_host_free(file);
+    v->permute_heads = v->fused_kv = 0;
+    return st;
+}
+
+static ql_status order_rows(reading *r, const ql_gguf_tensor *t, ql_gguf_change change,
+                            ql_source_tensor *v) {
+    const ql_gguf_keys *k = &r->keys;
+    bool all = change == QL_GGUF_FUSED;
+    int64_t heads = change == QL_GGUF_ROTATED_K ? k->kv_heads : k->heads;
+    int64_t have = t->dims == 1 ? t->cols : t->rows;
+    int64_t want = (all ? heads + 2 * k->kv_heads : heads) * k->head_dim;
+    if (have != want) {
+        return QL_FAIL(QL_ERR_FORMAT, "%s: '%s' has %lld rows, %lld heads of %lld expected",
+                       r->s->path, t->name, (long long)have,
+                       (long long)(all ? heads + 2 * k->kv_heads : heads), (long long)k->head_dim);
+    }
+    if (all && k->kv_heads == 1) return QL_OK; /* one group: the same order */
+    v->permute_heads = (int32_t)heads;
+    v->fused_kv = all ? (int32_t)k->kv_heads : 0;
+    return t->dims == 1 ? reorder_vector(r, t, v) : QL_OK;
+}
+
+/* Gemma's norms multiply by 1 + w; the file holds the sum. */
+static ql_status subtract_one(reading *r, const ql_gguf_tensor *t, ql_source_tensor *v) {
+    float *x;
+    if (t->dims != 1) {
+        return QL_FAIL(QL_ERR_FORMAT, "%s: '%s' has %d dimensions, a norm has one", r->s->path,
+                       t->name, t->dims);
+    }
+    QL_TRY(new_vector(r, t, v, &x));
+    QL_TRY(ql_gguf_read_row(t, 0, x));
+    for (int64_t i = 0; i < t->cols; i++) x[i] -= 1.0f;
+    return QL_OK;
+}
+
+/* ------------------------------------------------------------------- tensors */
+
+static ql_status room_for(reading *r, int64_t more) {
+    ql_source *s = r->s;
+    if (s->n + more <= r->cap) return QL_OK;
+    int64_t cap = 2 * (s->n + more);
+    ql_source_tensor *all = ql_arena_alloc(&s->arena, (size_t)cap, sizeof *all);
+    if (!all) return QL_NOMEM(s->path);
+    if (s->n) memcpy(all, s->tensors, (size_t)s->n * sizeof *all);
+    s->tensors = all;
+    r->cap = cap;
+    return QL_OK;
+}
+
+/* One tensor of Hugging Face for each row (head) of t. */
+static ql_status add_stacked(reading *r, const ql_gguf_tensor *t, const ql_gguf_name *n,
+                             int64_t layer, const char *suffix) {
+    int64_t heads = n->change == QL_GGUF_STACKED_Q ? r->keys.heads : r->keys.kv_heads;
+    if (t->dims > 2 || t->rows != heads || t->cols != r->keys.head_dim) {
+        return QL_FAIL(QL_ERR_FORMAT, "%s: '%s' is %lld x %lld, %lld heads of %lld expected",
+                       r->s->path, t->name, (long long)t->rows, (long long)t->cols,
+                       (long long)heads, (long long)r->keys.head_dim);
+    }
+    QL_TRY(room_for(r, heads));
+    ql_gguf_tensor *rows = ql_arena_alloc(&r->s->arena, (size_t)heads, sizeof *rows);
+    if (!rows) return QL_NOMEM(r->s->path);
+    uint64_t bytes = t->bytes / (uint64_t)heads;
+    for (int64_t h = 0; h < heads; h++) {
+        rows[h] = *t;
+        rows[h].dims = 1;
+        rows[h].rows = rows[h].shape[1] = 1;
+        rows[h].bytes = bytes;
+        rows[h].offset = t->offset + (uint64_t)h * bytes;
+        rows[h].data = t->data + (uint64_t)h * bytes;
+        const char *name = hf_name(r, n->hf, layer, h, suffix);
+        if (!name) return QL_NOMEM(r->s->path);
+        r->s->tensors[r->s->n++] = (ql_source_tensor){.name = name,
+                                                      .rows = 1,
+                                                      .cols = t->cols,
+                                                      .dims = 1,
+                                                      .shape = {t->cols},
+                                                      .gguf = &rows[h]};
+    }
+    return QL_OK;
+}
+
+static ql_status add_tensor(reading *r, const ql_gguf_tensor *t) {
+    int64_t layer = -1;
+    const char *suffix = "";
+    if (in_config(r->arch, t->name)) return QL_OK;
+    const ql_gguf_name *n = ql_gguf_name_find(r->arch, &r->keys, t->name, &layer, &suffix);
+    if (!n) {
+        return QL_FAIL(QL_ERR_UNSUPPORTED,
+                       "%s: the tensor '%.200s' has no place in a %s model of %lld layers",
+                       r->s->path, t->name, r->arch->name, (long long)r->keys.layers);
+    }
+    if (n->change == QL_GGUF_STACKED_Q || n->change == QL_GGUF_STACKED_K) {
+        return add_stacked(r, t, n, layer, suffix);
+    }
+    QL_TRY(room_for(r, 1));
+    ql_source_tensor v = {.rows = t->rows, .cols = t->cols, .dims = t->dims, .gguf = t};
+    for (int32_t i = 0; i < t->dims; i++) v.shape[i] = t->shape[t->dims - 1 - i];
+    v.out_in = n->change == QL_GGUF_OUT_IN && t->dims == 2;
+    if (n->change == QL_GGUF_PLUS_ONE) QL_TRY(subtract_one(r, t, &v));
+    if (n->change == QL_GGUF_ROTATED_Q || n->change == QL_GGUF_ROTATED_K ||
+        n->change == QL_GGUF_FUSED) {
+        QL_TRY(order_rows(r, t, n->change, &v));
+    }
+    v.name = hf_name(r, n->hf, layer, 0, suffix);
+    if (!v.name) return QL_NOMEM(r->s->path);
+    r->s->tensors[r->s->n++] = v;
+    return QL_OK;
 }
 
 ql_status ql_source_read_gguf(ql_source *s) {
-    ql_llama_keys k;
-    QL_TRY(check_architecture(s));
-    QL_TRY(ql_llama_keys_read(s, &k));
-    QL_TRY(ql_llama_config_make(s, &k));
-    int64_t n = ql_gguf_count(s->gguf);
-    s->tensors = ql_arena_alloc(&s->arena, (size_t)n, sizeof *s->tensors);
-    if (!s->tensors) return QL_NOMEM(s->path);
-    for (int64_t i = 0; i < n; i++) QL_TRY(add_tensor(s, &k, ql_gguf_at(s->gguf, i)));
+    reading r = {.s = s};
+    QL_TRY(ql_gguf_arch_find(s, &r.arch));
+    QL_TRY(ql_gguf_keys_read(s, r.arch, &r.keys));
+    QL_TRY(ql_gguf_config_make(s, r.arch, &r.keys));
+    QL_TRY(room_for(&r, ql_gguf_count(s->gguf)));
+    for (int64_t i = 0; i < ql_gguf_count(s->gguf); i++) {
+        QL_TRY(add_tensor(&r, ql_gguf_at(s->gguf, i)));
+    }
     return QL_OK;
 }

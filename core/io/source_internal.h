@@ -28,10 +28,8 @@ QL_NODISCARD ql_status ql_source_read_folder(ql_source *s);
 /* Config and tensors of the open s->gguf. */
 QL_NODISCARD ql_status ql_source_read_gguf(ql_source *s);
 
-/* tokenizer.json and tokenizer_config.json made from a GGUF's keys; NULL, NULL when it has no
- * tokenizer. Free with json_decref. */
-QL_NODISCARD ql_status ql_gguf_tokenizer_json(const ql_gguf *g, const char *path,
-                                              json_t **tokenizer, json_t **config);
+/* Where row `row` of `rows` (or element of a vector) lies in the order of t's file. */
+int64_t ql_source_file_row(const ql_source_tensor *t, int64_t row, int64_t rows);
 
 /* A GGUF string as JSON; QL_ERR_FORMAT when it is not UTF-8 or holds NUL. */
 QL_NODISCARD ql_status ql_gguf_json_string(const char *path, const char *key, ql_str s,

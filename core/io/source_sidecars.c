@@ -1,6 +1,7 @@
 /*
  * source_sidecars.c - the small files of a model folder: copied, or made from a GGUF.
  */
+#include "core/io/gguf_tokenizer.h"
 #include "core/io/source_internal.h"
 
 /* What transformers and tokenizers may want beside the weights. */

@@ -44,7 +44,9 @@ static ql_status plan_item(const ql_folder_job *j, ql_folder_item *it) {
         return QL_OK;
     }
     ql_qbytes size;
-    QL_TRY(ql_quant_bytes(&j->o->quant, n, k, &size));
+    bool turned = ql_has_conv1d(ql_source_config(j->s)) && !t->out_in &&
+                  !ql_stored_is_quantized(j->s, t->name);
+    QL_TRY(ql_quant_bytes(&j->o->quant, turned ? k : n, turned ? n : k, &size));
     it->bytes = size.codes + size.scale + size.scale2 + size.zero + PART_OVERHEAD;
     return QL_OK;
 }

@@ -4,14 +4,24 @@
  */
 #include "core/quant/folder_config.h"
 
+#include <string.h>
+
 #include "core/quant/blob.h"
+
+/* Is there a classifier? It is never quantized here, and transformers must be told. */
+static bool has_classifier(const ql_source *s) {
+    for (int64_t i = 0; i < ql_source_count(s); i++)
+        if (!strncmp(ql_source_at(s, i)->name, "classifier.", strlen("classifier."))) return true;
+    return false;
+}
 
 /* The list of the source stays; a quantized head needs an empty list, because absent means that
  * loaders skip it. Owned. */
-static json_t *skip_modules(const json_t *config, bool quantize_head) {
-    json_t *list =
-        json_object_get(json_object_get(config, "quantization_config"), "llm_int8_skip_modules");
+static json_t *skip_modules(const ql_source *s, bool quantize_head) {
+    json_t *list = json_object_get(json_object_get(ql_source_config(s), "quantization_config"),
+                                   "llm_int8_skip_modules");
     if (json_is_array(list)) return json_deep_copy(list);
+    if (has_classifier(s)) return json_pack("[s]", "classifier");
     return quantize_head ? json_array() : json_null();
 }
 
@@ -41,7 +51,7 @@ static json_t *own_config(const ql_quantize_folder_opts *o, json_t *skip) {
 ql_status ql_quantized_config(const ql_source *s, const ql_quantize_folder_opts *o, json_t **out) {
     const json_t *source = ql_source_config(s);
     const ql_qtype *type = ql_qtype_at(o->quant.type);
-    json_t *config = json_deep_copy(source), *skip = skip_modules(source, o->quantize_head);
+    json_t *config = json_deep_copy(source), *skip = skip_modules(s, o->quantize_head);
     bool bnb = type->bnb && o->format == QL_STORED_BNB;
     json_t *quantization = bnb ? bnb_config(o, skip) : own_config(o, skip);
     if (config == NULL || quantization == NULL ||

@@ -32,6 +32,32 @@ static const char *plain_dtype(const ql_source_tensor *t) {
     return f32 ? "float32" : f16 ? "float16" : "bfloat16";
 }
 
+/* w [rows, cols] turned to [cols, rows]. */
+static ql_status turn(float **w, int64_t *rows, int64_t *cols) {
+    float *x = ql_host_calloc((size_t)*rows, (size_t)*cols * sizeof *x);
+    if (x == NULL) return QL_NOMEM("a transposed weight");
+    for (int64_t r = 0; r < *rows; r++)
+        for (int64_t c = 0; c < *cols; c++) x[c * *rows + r] = (*w)[r * *cols + c];
+    ql_host_free(*w);
+    int64_t n = *cols;
+    *w = x;
+    *cols = *rows;
+    *rows = n;
+    return QL_OK;
+}
+
+/* Quantized weights and those of a GGUF lie [out, in], whatever the model. */
+static bool lies_out_in(const ql_folder_job *j, const ql_source_tensor *t) {
+    return t->out_in || ql_stored_is_quantized(j->s, t->name);
+}
+
+/* Linear weights of Conv1D models are [in, out] as plain numbers and [out, in] when quantized. */
+static ql_status turn_conv1d(const ql_folder_job *j, float **w, int64_t *n, int64_t *k) {
+    ql_status s = ql_has_conv1d(ql_source_config(j->s)) ? turn(w, n, k) : QL_OK;
+    if (s != QL_OK) ql_host_free(*w);
+    return s;
+}
+
 /* Tensor t as floats [n, k], whatever it is stored as; *dtype = what it counts as. Owned. */
 static ql_status read_floats(const ql_folder_job *j, const ql_source_tensor *t, float **out,
                              int64_t *n, int64_t *k, const char **dtype) {
@@ -104,6 +130,7 @@ static ql_status quantize_item(ql_folder_job *j, const ql_source_tensor *t, cons
     int64_t n, k;
     const char *dtype;
     QL_TRY(read_floats(j, t, &w, &n, &k, &dtype));
+    if (!lies_out_in(j, t)) QL_TRY(turn_conv1d(j, &w, &n, &k));
     ql_qtensor q = {0};
     ql_status s = ql_quantize_with(&j->o->quant, j->o->encode, j->o->encode_user, w, n, k, &q);
     if (s == QL_OK) {
@@ -156,11 +183,12 @@ static ql_status decode_item(ql_folder_job *j, const ql_source_tensor *t) {
     int64_t n, k;
     const char *dtype;
     QL_TRY(read_floats(j, t, &w, &n, &k, &dtype));
+    if (lies_out_in(j, t)) QL_TRY(turn_conv1d(j, &w, &n, &k));
     ql_st_dtype to = strcmp(dtype, "float32") == 0   ? QL_ST_F32
                      : strcmp(dtype, "float16") == 0 ? QL_ST_F16
                                                      : QL_ST_BF16;
     int64_t matrix[2] = {n, k};
-    bool quantized = ql_stored_is_quantized(j->s, t->name) && t->st != NULL;
+    bool quantized = (ql_stored_is_quantized(j->s, t->name) && t->st != NULL) || t->out_in;
     ql_status s = ql_shard_entry(j->open, t->name, to, quantized ? 2 : t->dims,
                                  quantized ? matrix : t->shape);
     uint16_t half[512];

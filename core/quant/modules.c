@@ -29,8 +29,7 @@ static const char *const embeddings[] = {"embed_tokens",
                                          "relative_attention_bias"};
 
 /* The module of the last named parameter where it is a Linear: task heads. */
-static const char *const heads[] = {"score", "classifier.out_proj", "classification_head.out_proj",
-                                    "qa_outputs"};
+static const char *const heads[] = {"score", "classification_head.out_proj", "qa_outputs"};
 
 /* _keep_in_fp32_modules of transformers' classes. */
 typedef struct kept_name {
@@ -83,6 +82,10 @@ static const char *string_of(const json_t *config, const char *key) {
     return s != NULL ? s : "";
 }
 
+bool ql_has_conv1d(const json_t *config) {
+    return strcmp(string_of(config, "model_type"), "gpt2") == 0;
+}
+
 /* The list that loaders compute when the file names none. */
 static bool skipped_by_default(const json_t *config, const char *module, bool quantize_head) {
     bool tied = json_is_true(json_object_get(config, "tie_word_embeddings"));
@@ -90,8 +93,8 @@ static bool skipped_by_default(const json_t *config, const char *module, bool qu
     if (output) return tied || !quantize_head;
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++)
         if (ends_with(module, heads[i])) return true;
-    /* Roberta's classifier is two Linears, of which the last is skipped; elsewhere it is one. */
-    return strcmp(module, "classifier") == 0;
+    /* A classifier is trained whole: it stays as it is, all of it. */
+    return strcmp(module, "classifier") == 0 || strncmp(module, "classifier.", 11) == 0;
 }
 
 bool ql_quantizes_module(const json_t *config, const char *module, bool quantize_head) {

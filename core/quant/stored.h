@@ -85,5 +85,7 @@ QL_NODISCARD ql_status ql_quantize_folder(const ql_source *s, const ql_quantize_
 /* Would bitsandbytes' rules quantize the Linear "P" of this config? (skip list, head, keep-in-fp32
  * names) */
 bool ql_quantizes_module(const json_t *config, const char *module, bool quantize_head);
+/* Are this config's linear layers Conv1D, whose plain weights are stored [in, out]? (GPT-2) */
+bool ql_has_conv1d(const json_t *config);
 
 #endif

@@ -414,7 +414,7 @@ static void modules_follow_the_skip_rules(void **state) {
         {"{\"tie_word_embeddings\": true}", "lm_head", true, false},
         {"{}", "score", false, false},
         {"{}", "classifier", false, false},
-        {"{}", "classifier.dense", false, true},
+        {"{}", "classifier.dense", false, false},
         {"{}", "classifier.out_proj", false, false},
         {"{\"model_type\": \"t5\"}", "decoder.block.0.layer.2.DenseReluDense.wo", false, false},
         {"{\"model_type\": \"t5\"}", "decoder.block.0.layer.2.DenseReluDense.wi", false, true},
