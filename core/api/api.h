@@ -14,7 +14,7 @@
 #include <stdatomic.h>
 
 #include "core/data/dataset.h"
-#include "core/model/generate.h"
+#include "core/model/search.h"
 #include "core/train/trainer.h"
 #include "qlora/qlora.h"
 
@@ -31,10 +31,9 @@ struct qlora_model {
     qlora_session *session;
     char *path, *tokenizer_path;
     ql_model *core;
-    ql_tokenizer *tok; /* NULL until the first text                                       */
-    ql_queue *queue;   /* NULL until the first placing                                    */
-    ql_generator *gen; /* kept between generations; NULL = none                           */
-    ql_dtype gen_compute;
+    ql_tokenizer *tok;      /* NULL until the first text                                       */
+    ql_queue *queue;        /* NULL until the first placing                                    */
+    ql_generator *gen;      /* kept between generations; NULL = none                           */
     bool has_values;        /* the trained values mean something: on the device, or one of ... */
     char *values_dir;       /* ... an adapter folder that is read when the model is placed     */
     float *values;          /* ... a host copy of the trained region, while it is off the device */

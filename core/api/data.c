@@ -35,13 +35,20 @@ static ql_status core_opts(const qlora_model *m, const qlora_data_opts *o, const
         return QL_FAIL(QL_ERR_INVALID, "format '%.64s' is unknown", o->format);
     QL_TRY(truncation_of(o->truncation, &d.truncation));
     QL_TRY(ql_api_int("max_len", o->max_len, 0, 1 << 24, &d.max_len));
-    if (d.format == QL_DATA_AUTO && ends_with(name, ".txt")) d.format = QL_DATA_TEXT;
+    bool text = m->core->arch.task == QL_TASK_CAUSAL && ends_with(name, ".txt");
+    if (d.format == QL_DATA_AUTO && text) d.format = QL_DATA_TEXT;
     int64_t positions = m->core->arch.max_positions;
     if (d.format == QL_DATA_TEXT && !d.max_len)
         d.max_len = (int32_t)(positions < TEXT_ROW_TOKENS ? positions : TEXT_ROW_TOKENS);
     d.train_on_source = o->train_on_source;
     d.max_rows = o->max_rows;
-    d.vocab = (int32_t)m->core->arch.vocab;
+    const ql_arch *arch = &m->core->arch;
+    d.vocab = (int32_t)arch->vocab;
+    d.task = arch->task;
+    d.num_labels = arch->n_labels;
+    d.type_rows = arch->body.front.types ? (int32_t)arch->body.front.type_rows : 0;
+    d.decoder_start = arch->decoder_start;
+    d.pad = arch->pad < 0 ? 0 : arch->pad;
     *out = d;
     return QL_OK;
 }
@@ -129,12 +136,6 @@ static ql_status add_row(const qlora_row *row, int64_t number, const ql_dataset_
     return s;
 }
 
-static void count(ql_dataset *d, const ql_example *e) {
-    d->tokens += e->n;
-    d->supervised += e->supervised;
-    if (e->n > d->longest) d->longest = e->n;
-}
-
 static ql_status add_rows(const qlora_row *rows, size_t n, const ql_dataset_opts *o,
                           ql_dataset *d) {
     if (n == 0) return QL_FAIL(QL_ERR_INVALID, "rows: there are none");
@@ -144,7 +145,7 @@ static ql_status add_rows(const qlora_row *rows, size_t n, const ql_dataset_opts
     if (!d->items) return QL_NOMEM("a data set");
     for (size_t i = 0; i < most; i++) {
         QL_TRY(add_row(&rows[i], (int64_t)i + 1, o, &d->items[i]));
-        count(d, &d->items[d->n++]);
+        ql_dataset_count(d, &d->items[d->n++]);
     }
     return QL_OK;
 }
@@ -160,6 +161,12 @@ ql_status qlora_data_from_rows(qlora_model *m, const qlora_row *rows, size_t n,
     QL_TRY(ql_api_data_opts(opts, &o));
     o.format = "tokens";
     QL_TRY(core_opts(m, &o, "rows", &d));
+    if (d.task != QL_TASK_CAUSAL) {
+        return QL_FAIL(QL_ERR_UNSUPPORTED,
+                       "rows of ids teach decoders only; give a %s model its rows as JSON "
+                       "(qlora_data_parse)",
+                       m->core->arch.family);
+    }
     ql_status s = add_rows(rows, n, &d, &made);
     if (s != QL_OK) {
         ql_dataset_free(&made);

@@ -96,7 +96,7 @@ ql_status qlora_model_describe(const qlora_model *m, qlora_model_info *out) {
     NOT_NULL(m);
     NOT_NULL(out);
     const ql_arch *a = &m->core->arch;
-    qlora_model_info info = {.layers = a->layers,
+    qlora_model_info info = {.layers = a->body.layers + a->encoder.layers,
                              .hidden = a->hidden,
                              .vocab = a->vocab,
                              .max_positions = a->max_positions,
@@ -132,7 +132,20 @@ static ql_status lora_config(const qlora_lora_opts *o, ql_lora_config *out) {
     c.dropout = o->dropout;
     c.rslora = o->rslora;
     c.init = o->gaussian ? QL_INIT_GAUSSIAN : QL_INIT_DEFAULT;
-    ql_status s = o->targets ? ql_lora_set_targets(&c, o->targets) : QL_OK;
+    c.dora = o->dora;
+    const struct {
+        const char *text;
+        ql_status (*set)(ql_lora_config *c, const char *text);
+    } texts[] = {{o->targets, ql_lora_set_targets},
+                 {o->rank_pattern, ql_lora_set_rank_pattern},
+                 {o->alpha_pattern, ql_lora_set_alpha_pattern},
+                 {o->modules_to_save, ql_lora_set_saved},
+                 {o->exclude_modules, ql_lora_set_exclude},
+                 {o->layers_to_transform, ql_lora_set_layers},
+                 {o->trainable_tokens, ql_lora_set_tokens}};
+    ql_status s = QL_OK;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && s == QL_OK; i++)
+        if (texts[i].text) s = texts[i].set(&c, texts[i].text);
     if (s != QL_OK) {
         ql_lora_config_free(&c);
         return s;

@@ -55,7 +55,13 @@ static qlora_train_opts train_base(void) {
 }
 
 static qlora_generate_opts generate_base(void) {
-    return (qlora_generate_opts){.max_new_tokens = 256, .top_p = 1.0, .compute = "auto"};
+    return (qlora_generate_opts){.max_new_tokens = 256,
+                                 .top_p = 1.0,
+                                 .compute = "auto",
+                                 .num_beams = 1,
+                                 .length_penalty = 1.0,
+                                 .early_stopping = "false",
+                                 .decoder_start = -1};
 }
 
 static qlora_merge_opts merge_base(void) {

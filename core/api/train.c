@@ -17,6 +17,7 @@ static ql_status core_opts(const qlora_model *m, const qlora_data *d, const qlor
     QL_TRY(ql_api_int("accumulate", o.accumulate, 1, 65536, &c.accumulate));
     int64_t longest = d->rows.longest > 2 ? d->rows.longest : 2;
     QL_TRY(ql_api_int("max_len", o.max_len ? o.max_len : longest, 2, 1 << 24, &c.max_len));
+    c.max_source_len = d->rows.longest_source;
     QL_TRY(ql_api_int("checkpoint_every", o.checkpoint_every, 0, 1 << 16, &c.checkpoint));
     QL_TRY(ql_api_compute(o.compute, m->session->dev, &c.compute));
     if (o.schedule && !ql_schedule_find(o.schedule, &c.schedule.kind))
@@ -35,6 +36,7 @@ static ql_status core_opts(const qlora_model *m, const qlora_data *d, const qlor
     c.beta2 = o.beta2;
     c.epsilon = o.epsilon;
     c.label_smoothing = o.label_smoothing;
+    c.model_dropout = !o.no_model_dropout;
     c.seed = o.seed;
     c.data_seed = o.data_seed;
     c.shuffle = o.shuffle;

@@ -1,101 +1,80 @@
 /*
- * block.c - a decoder layer on the tape, read off ql_arch.
+ * block.c - one block on the tape, read off ql_stack.
  *
- *   n = norm1(h);  q, k, v = linear(n);  rope(q, k);  a = attention(q, k, v);  h = h + linear(a)
- *   n = norm2(h);  m = act(gate n) * up n;                                     h = h + linear(m)
+ *   before:    h = h + out(sub(norm h))        for attention, cross attention, feed-forward
+ *   after:     h = norm(h + sub(h))            (post_norm; out: a second norm, or nothing)
+ *   parallel:  h = h + attention(norm h) + feed-forward(norm' h)
+ *   feed-forward: m = act(gate n) * up n, or act(up n);  down m
  *
- * The residual sums are made in place of the projection's output; rotation happens in place. The
- * residual stream h is F32 whatever the compute type: rounding it 2 x layers times to bf16 costs a
- * fifth of the accuracy of the logits (tiny-llama: 0.0091 of the largest against 0.0071).
+ * The residual sums are made in place of the projection's output. The residual stream h is F32
+ * whatever the compute type: rounding it 2 x layers times to bf16 costs a fifth of the accuracy of
+ * the logits (tiny-llama: 0.0091 of the largest against 0.0071).
  */
-#include <stdio.h>
-
 #include "core/model/build_impl.h"
 
-ql_vid ql_build_norm(ql_builder *b, const ql_dense *w, ql_vid x, const char *name) {
-    ql_tape *t = b->t;
-    if (ql_tape_status(t) != QL_OK) return 0;
-    const ql_arch *a = &b->m->arch;
-    ql_dim rows = ql_tape_at(t, x)->rows, cols = ql_tape_at(t, x)->cols;
-    ql_vid y = ql_tape_value(t, QL_POOL_ACTIVATIONS, b->compute, rows, cols, "%s", name);
-    ql_vid rstd = ql_tape_value(t, QL_POOL_ACTIVATIONS, QL_F32, ql_fixed(1), rows, "%s.rstd", name);
-    QL_RECORD(t, NORM_FWD, norm_fwd, .kind = a->norm, .eps = a->norm_eps, .groups = 1,
-              .x = ql_ref(t, x), .w = ql_ref(t, ql_build_dense(b, w)), .y = ql_ref(t, y),
-              .rstd = ql_ref(t, rstd));
-    return y;
-}
-
-/* y += x, in place of y. */
-static ql_vid add_residual(ql_builder *b, ql_vid x, ql_vid y) {
+ql_vid ql_build_add(ql_builder *b, ql_vid x, ql_vid y) {
     QL_RECORD(b->t, AXPBY, axpby, .x = ql_ref(b->t, x), .y = ql_ref(b->t, y), .alpha = 1.0f,
               .beta = 1.0f);
     return y;
 }
 
-static void rotate(ql_builder *b, ql_vid x, int32_t heads) {
-    const ql_arch *a = &b->m->arch;
-    QL_RECORD(b->t, ROPE, rope, .x = ql_ref(b->t, x), .y = ql_ref(b->t, x),
-              .table = ql_ref(b->t, b->io->rope), .pos = ql_ref(b->t, b->io->pos), .heads = heads,
-              .head_dim = a->head_dim, .rot = a->rope.rot, .sign = 1.0f);
-}
-
-/* Appends the new rows to the layer's cache; attention then reads the cache. */
-static ql_vid to_cache(ql_builder *b, ql_vid x, ql_vid cache) {
-    QL_RECORD(b->t, ROW_COPY, row_copy, .x = ql_ref(b->t, x), .y = ql_ref(b->t, cache),
-              .dst = ql_ref(b->t, b->io->kv_row));
-    return cache;
-}
-
-static ql_vid attention(ql_builder *b, int32_t layer, ql_vid q, ql_vid k, ql_vid v) {
+static ql_vid feed_forward(ql_builder *b, const ql_layer *l, ql_vid n) {
     ql_tape *t = b->t;
-    const ql_arch *a = &b->m->arch;
-    bool cached = b->o->kind == QL_GRAPH_GENERATE;
-    if (cached) {
-        k = to_cache(b, k, b->io->cache_k[layer]);
-        v = to_cache(b, v, b->io->cache_v[layer]);
+    int64_t F = b->arch->ffn;
+    ql_vid gate = 0, up;
+    if (l->lin[QL_LIN_GATE_UP]) {
+        ql_vid both = ql_build_linear(b, l->lin[QL_LIN_GATE_UP], n, b->compute, "mlp.gate_up");
+        gate = ql_tape_view(t, both, 0, b->tokens, 0, ql_fixed(F));
+        up = ql_tape_view(t, both, 0, b->tokens, F, ql_fixed(F));
+    } else {
+        if (l->lin[QL_LIN_GATE])
+            gate = ql_build_linear(b, l->lin[QL_LIN_GATE], n, b->compute, "mlp.gate");
+        up = ql_build_linear(b, l->lin[QL_LIN_UP], n, b->compute, "mlp.up");
     }
-    ql_attn_spec spec = {.heads_q = a->heads,
-                         .heads_kv = a->kv_heads,
-                         .dim_qk = a->head_dim,
-                         .dim_v = a->head_dim,
-                         .scale = a->attn_scale,
-                         .window = a->window,
-                         .causal = true,
-                         .max_q = b->o->max_len,
-                         .max_kv = cached ? b->o->cache_len : b->o->max_len,
-                         .start_q = ql_ref(t, b->io->start),
-                         .start_kv = ql_ref(t, cached ? b->io->kv_start : b->io->start),
-                         .len_kv = ql_ref(t, b->io->kv_len)};
-    ql_vid o = ql_build_value(b, b->tokens, (int64_t)a->heads * a->head_dim, "attn.o");
-    ql_vid lse = ql_tape_value(t, QL_POOL_ACTIVATIONS, QL_F32, ql_fixed(a->heads), b->tokens,
-                               "layers.%d.attn.lse", layer);
-    QL_RECORD(t, ATTN_FWD, attn_fwd, .spec = spec, .q = ql_ref(t, q), .k = ql_ref(t, k),
-              .v = ql_ref(t, v), .o = ql_ref(t, o), .lse = ql_ref(t, lse));
-    return o;
+    ql_vid y = ql_build_value(b, F, "mlp.act");
+    QL_RECORD(t, ACT_FWD, act_fwd, .kind = b->arch->act, .x = ql_ref(t, gate ? gate : up),
+              .up = ql_ref(t, gate ? up : 0), .y = ql_ref(t, y));
+    ql_build_drop(b, y, b->m->arch.drop.act, "act");
+    return ql_build_linear(b, l->lin[QL_LIN_DOWN], y, QL_F32, "mlp.down");
 }
 
-static ql_vid mlp(ql_builder *b, const ql_layer *l, ql_vid n) {
-    ql_tape *t = b->t;
-    ql_vid gate = ql_build_linear(b, &l->linear[QL_LIN_GATE], n, b->compute, "mlp.gate");
-    ql_vid up = ql_build_linear(b, &l->linear[QL_LIN_UP], n, b->compute, "mlp.up");
-    ql_vid y = ql_build_value(b, b->tokens, b->m->arch.ffn, "mlp.act");
-    QL_RECORD(t, ACT_FWD, act_fwd, .kind = b->m->arch.act, .x = ql_ref(t, gate),
-              .up = ql_ref(t, up), .y = ql_ref(t, y));
-    return ql_build_linear(b, &l->linear[QL_LIN_DOWN], y, QL_F32, "mlp.down");
+typedef ql_vid (*sublayer)(ql_builder *b, const ql_layer *l, ql_vid n);
+
+/* The sublayer's output, dropped where the model says so. */
+static ql_vid output(ql_builder *b, const ql_layer *l, sublayer sub, ql_vid n, const char *name) {
+    ql_vid y = sub(b, l, n);
+    ql_build_drop(b, y, b->m->arch.drop.resid, name);
+    return y;
 }
 
-ql_vid ql_build_layer(ql_builder *b, int32_t layer, ql_vid h) {
-    const ql_layer *l = &b->m->layers[layer];
-    const ql_arch *a = &b->m->arch;
-    ql_tape_set_layer(b->t, layer);
-    ql_vid n = ql_build_norm(b, &l->norm1, h, "norm1");
-    ql_vid q = ql_build_linear(b, &l->linear[QL_LIN_Q], n, b->compute, "attn.q");
-    ql_vid k = ql_build_linear(b, &l->linear[QL_LIN_K], n, b->compute, "attn.k");
-    ql_vid v = ql_build_linear(b, &l->linear[QL_LIN_V], n, b->compute, "attn.v");
-    rotate(b, q, a->heads);
-    rotate(b, k, a->kv_heads);
-    ql_vid o = attention(b, layer, q, k, v);
-    h = add_residual(b, h, ql_build_linear(b, &l->linear[QL_LIN_O], o, QL_F32, "attn.out"));
-    n = ql_build_norm(b, &l->norm2, h, "norm2");
-    return add_residual(b, h, mlp(b, l, n));
+/* One sublayer with its norms and its residual. */
+static ql_vid add_sublayer(ql_builder *b, const ql_layer *l, ql_vid h, sublayer sub,
+                           ql_norm_role role, ql_norm_role out, const char *name) {
+    const ql_norm *norm = &l->norm[role], *last = &l->norm[out];
+    if (b->arch->post_norm) {
+        ql_vid sum = ql_build_add(b, h, output(b, l, sub, h, name));
+        return ql_build_norm(b, norm, sum, 1, QL_F32, name);
+    }
+    ql_vid y = output(b, l, sub, ql_build_norm(b, norm, h, 1, b->compute, name), name);
+    if (out != role && last->w) y = ql_build_norm(b, last, y, 1, QL_F32, "norm.out");
+    return ql_build_add(b, h, y);
+}
+
+static ql_vid parallel(ql_builder *b, const ql_layer *l, ql_vid h) {
+    ql_vid n = ql_build_norm(b, &l->norm[QL_NORM_ATTN], h, 1, b->compute, "norm1");
+    ql_vid m = l->norm[QL_NORM_MLP].w
+                   ? ql_build_norm(b, &l->norm[QL_NORM_MLP], h, 1, b->compute, "norm2")
+                   : n;
+    ql_vid a = ql_build_add(b, h, output(b, l, ql_build_self_attention, n, "norm1"));
+    return ql_build_add(b, a, output(b, l, feed_forward, m, "norm2"));
+}
+
+ql_vid ql_build_layer(ql_builder *b, ql_vid h) {
+    const ql_layer *l = &b->stack->layers[b->layer];
+    if (ql_tape_status(b->t) != QL_OK) return 0;
+    if (b->arch->parallel) return parallel(b, l, h);
+    h = add_sublayer(b, l, h, ql_build_self_attention, QL_NORM_ATTN, QL_NORM_ATTN_OUT, "norm1");
+    if (l->lin[QL_LIN_CROSS_Q])
+        h = add_sublayer(b, l, h, ql_build_cross_attention, QL_NORM_CROSS, QL_NORM_CROSS, "cross");
+    return add_sublayer(b, l, h, feed_forward, QL_NORM_MLP, QL_NORM_MLP_OUT, "norm2");
 }

@@ -1,48 +1,69 @@
 /*
- * generate.c - prompt in pieces, then token by token, over one recorded graph (see generate.h).
+ * generate.c - a generator's life: planned, allocated, freed (see generate.h).
  */
-#include "core/model/generate.h"
-
 #include <string.h>
 
 #include "core/base/hostmem.h"
-#include "core/data/batch.h"
+#include "core/model/generate_impl.h"
 
-#define PIECE 256 /* prompt tokens that go through the graph at once */
+#define PIECE         256 /* prompt tokens that go through the graph at once */
+#define MAX_SEQUENCES 1024
 
-struct ql_generator {
-    ql_model *m;
-    ql_device *dev;
-    ql_graph *graph;
-    ql_buffer *arena;
-    ql_queue *queue; /* owned when this generator placed the model */
-    ql_memory_report report;
-    int32_t context, piece, position;
-    int32_t *words; /* ids, pos, kv_row [piece] each, key [2 piece] */
-    float *logits;
-};
+/* ---------------------------------------------------------------- planning */
 
-static ql_status plan(ql_model *m, ql_dtype compute, int32_t context, ql_device *dev,
-                      ql_generator **out) {
-    if (context < 1 || context > m->arch.max_positions)
+static ql_status check(const ql_model *m, const ql_generator_opts *o) {
+    const ql_arch *a = &m->arch;
+    if (a->task == QL_TASK_CLASSIFY)
+        return QL_FAIL(QL_ERR_UNSUPPORTED, "a %s model with a classifier generates no text",
+                       a->family);
+    if (o->context < 1 || o->context > a->max_positions)
         return QL_FAIL(QL_ERR_INVALID, "context of %d tokens; this model has 1 to %lld positions",
-                       context, (long long)m->arch.max_positions);
+                       o->context, (long long)a->max_positions);
+    if (o->sequences < 1 || o->sequences > MAX_SEQUENCES ||
+        (int64_t)o->sequences * o->context > INT32_MAX / 2)
+        return QL_FAIL(QL_ERR_INVALID,
+                       "%d sequences of %d tokens at once; expected 1 to %d, and fewer than 2^30 "
+                       "tokens in all",
+                       o->sequences, o->context, MAX_SEQUENCES);
+    bool encoder = a->encoder.layers > 0;
+    if (encoder && (o->source < 1 || o->source > a->max_positions))
+        return QL_FAIL(QL_ERR_INVALID, "source text of %d tokens; this model takes 1 to %lld",
+                       o->source, (long long)a->max_positions);
+    if (!encoder && o->source != 0)
+        return QL_FAIL(QL_ERR_INVALID, "a %s model has no encoder for a source text", a->family);
+    return QL_OK;
+}
+
+static ql_status create_graphs(ql_generator *g) {
+    int32_t piece = g->piece, seqs = g->o.sequences;
+    ql_graph_opts o = {.kind = QL_GRAPH_GENERATE,
+                       .compute = g->o.compute,
+                       .max_tokens = piece > seqs ? piece : seqs,
+                       .max_seqs = seqs,
+                       .max_len = piece,
+                       .max_labelled = seqs,
+                       .max_source_tokens = g->o.source,
+                       .max_source_len = g->o.source,
+                       .logits_chunk = seqs,
+                       .cache_len = g->o.context};
+    QL_TRY(ql_graph_create(g->m, &o, g->dev, &g->graph));
+    QL_TRY(ql_graph_report(g->graph, &g->report));
+    if (!g->o.source) return QL_OK;
+    o.kind = QL_GRAPH_ENCODE;
+    QL_TRY(ql_graph_create(g->m, &o, g->dev, &g->encode));
+    ql_graph_share_cache(g->encode, g->graph);
+    return ql_graph_report(g->encode, &g->report);
+}
+
+static ql_status plan(ql_model *m, const ql_generator_opts *o, ql_device *dev, ql_generator **out) {
+    QL_TRY(check(m, o));
     ql_generator *g = ql_host_calloc(1, sizeof *g);
     if (!g) return QL_NOMEM("a generator");
     g->m = m;
     g->dev = dev;
-    g->context = context;
-    g->piece = context < PIECE ? context : PIECE;
-    ql_graph_opts o = {.kind = QL_GRAPH_GENERATE,
-                       .compute = compute,
-                       .max_tokens = g->piece,
-                       .max_seqs = 1,
-                       .max_len = g->piece,
-                       .max_labelled = 1,
-                       .logits_chunk = 1,
-                       .cache_len = context};
-    ql_status s = ql_graph_create(m, &o, dev, &g->graph);
-    if (s == QL_OK) s = ql_graph_report(g->graph, &g->report);
+    g->o = *o;
+    g->piece = o->context < PIECE ? o->context : PIECE;
+    ql_status s = create_graphs(g);
     if (s != QL_OK) {
         ql_generator_free(g);
         return s;
@@ -53,20 +74,48 @@ static ql_status plan(ql_model *m, ql_dtype compute, int32_t context, ql_device 
     return QL_OK;
 }
 
-ql_status ql_generator_plan(ql_model *m, ql_dtype compute, int32_t context, ql_device *dev,
-                            ql_memory_report *out) {
+ql_status ql_generator_plan_for(ql_model *m, const ql_generator_opts *o, ql_device *dev,
+                                ql_memory_report *out) {
     ql_generator *g = NULL;
-    QL_TRY(plan(m, compute, context, dev, &g));
+    QL_TRY(plan(m, o, dev, &g));
     *out = g->report;
     ql_generator_free(g);
     return QL_OK;
 }
 
-/* One sequence whose cache starts at row 0 and has room for `context` rows. */
-static ql_status put_constants(ql_generator *g) {
-    const int32_t kv_start[2] = {0, g->context};
-    QL_TRY(ql_graph_put(g->graph, g->m->queue, g->graph->io.kv_start, kv_start, sizeof kv_start));
-    return g->dev->backend->queue_sync(g->m->queue);
+ql_status ql_generator_plan(ql_model *m, ql_dtype compute, int32_t context, ql_device *dev,
+                            ql_memory_report *out) {
+    const ql_generator_opts o = {.compute = compute, .context = context, .sequences = 1};
+    return ql_generator_plan_for(m, &o, dev, out);
+}
+
+/* ---------------------------------------------------------------- creating */
+
+static ql_status allocate_host(ql_generator *g) {
+    size_t seqs = (size_t)g->o.sequences, context = (size_t)g->o.context;
+    size_t rows = (size_t)(g->piece > g->o.source ? g->piece : g->o.source);
+    if (rows < seqs) rows = seqs;
+    int32_t *w = g->words = ql_host_calloc(5 * rows + 6 * seqs + 3, sizeof(int32_t));
+    g->history = ql_host_calloc(seqs, (context + 4) * sizeof(int32_t));
+    g->logits = ql_host_calloc(seqs, (size_t)g->m->arch.vocab * sizeof(float));
+    if (!w || !g->history || !g->logits) return QL_NOMEM("a generator");
+    g->held = g->history + seqs * context;
+    g->region = g->held + seqs;
+    g->next = g->region + seqs;
+    g->owner = g->next + seqs;
+    ql_pass *p = &g->pass;
+    int32_t **const of_rows[] = {&p->ids, &p->pos, &p->kv_row};
+    int32_t **const of_ends[] = {&p->start, &p->kv_start, &p->cross_start};
+    int32_t **const of_seqs[] = {&p->kv_len, &p->cross_len, &p->label};
+    p->key = w;
+    w += 2 * rows;
+    for (size_t i = 0; i < 3; i++) {
+        *of_rows[i] = w;
+        *of_ends[i] = w + rows;
+        *of_seqs[i] = w + rows + seqs + 1;
+        w += rows + 2 * seqs + 1;
+    }
+    return QL_OK;
 }
 
 static ql_status allocate(ql_generator *g) {
@@ -78,16 +127,19 @@ static ql_status allocate(ql_generator *g) {
     }
     QL_TRY(b->buffer_alloc(g->dev, QL_MEM_DEVICE, g->report.arena_bytes, &g->arena));
     QL_TRY(ql_graph_bind(g->graph, m, g->arena));
-    g->words = ql_host_calloc((size_t)g->piece, 5 * sizeof(int32_t));
-    g->logits = ql_host_calloc((size_t)m->arch.vocab, sizeof(float));
-    if (!g->words || !g->logits) return QL_NOMEM("a generator");
-    return put_constants(g);
+    if (g->encode) {
+        ql_graph_share_cache(g->encode, g->graph);
+        QL_TRY(ql_graph_bind(g->encode, m, g->arena));
+    }
+    QL_TRY(allocate_host(g));
+    ql_generator_reset(g);
+    return b->queue_sync(m->queue);
 }
 
-ql_status ql_generator_create(ql_model *m, ql_dtype compute, int32_t context, ql_device *dev,
-                              ql_generator **out) {
+ql_status ql_generator_create_for(ql_model *m, const ql_generator_opts *o, ql_device *dev,
+                                  ql_generator **out) {
     ql_generator *g = NULL;
-    QL_TRY(plan(m, compute, context, dev, &g));
+    QL_TRY(plan(m, o, dev, &g));
     ql_status s = allocate(g);
     if (s != QL_OK) {
         ql_generator_free(g);
@@ -97,8 +149,15 @@ ql_status ql_generator_create(ql_model *m, ql_dtype compute, int32_t context, ql
     return QL_OK;
 }
 
+ql_status ql_generator_create(ql_model *m, ql_dtype compute, int32_t context, ql_device *dev,
+                              ql_generator **out) {
+    const ql_generator_opts o = {.compute = compute, .context = context, .sequences = 1};
+    return ql_generator_create_for(m, &o, dev, out);
+}
+
 void ql_generator_free(ql_generator *g) {
     if (!g) return;
+    ql_graph_free(g->encode); /* before the one whose caches it shares */
     ql_graph_free(g->graph);
     g->dev->backend->buffer_free(g->arena);
     if (g->queue) {
@@ -106,6 +165,7 @@ void ql_generator_free(ql_generator *g) {
         g->dev->backend->queue_destroy(g->queue);
     }
     ql_host_free(g->words);
+    ql_host_free(g->history);
     ql_host_free(g->logits);
     ql_host_free(g);
 }
@@ -113,56 +173,15 @@ void ql_generator_free(ql_generator *g) {
 const ql_memory_report *ql_generator_report(const ql_generator *g) {
     return &g->report;
 }
-void ql_generator_reset(ql_generator *g) {
-    g->position = 0;
-}
 int32_t ql_generator_position(const ql_generator *g) {
     return g->position;
 }
 int32_t ql_generator_context(const ql_generator *g) {
-    return g->context;
+    return g->o.context;
 }
-
-static ql_status run_piece(ql_generator *g, const int32_t *ids, int32_t n) {
-    int32_t *pos = g->words, *key = g->words + g->piece;
-    for (int32_t i = 0; i < n; i++) {
-        pos[i] = g->position + i;
-        key[2 * i] = 0;
-        key[2 * i + 1] = pos[i];
-    }
-    const int32_t start[2] = {0, n}, length = g->position + n, last = n - 1;
-    const struct {
-        ql_vid v;
-        const void *data;
-        uint64_t words;
-    } in[] = {{g->graph->io.ids, ids, (uint64_t)n},    {g->graph->io.pos, pos, (uint64_t)n},
-              {g->graph->io.kv_row, pos, (uint64_t)n}, {g->graph->io.key, key, 2 * (uint64_t)n},
-              {g->graph->io.start, start, 2},          {g->graph->io.kv_len, &length, 1},
-              {g->graph->io.label_row, &last, 1}};
-    ql_queue *q = g->m->queue;
-    for (size_t i = 0; i < sizeof in / sizeof *in; i++)
-        QL_TRY(ql_graph_put(g->graph, q, in[i].v, in[i].data, in[i].words * sizeof(int32_t)));
-    ql_program_set(g->graph->program, QL_SYM_TOKENS, n);
-    ql_program_set(g->graph->program, QL_SYM_SEQS, 1);
-    ql_program_set(g->graph->program, QL_SYM_LABELLED, 1);
-    QL_TRY(ql_program_run(g->graph->program, q));
-    QL_TRY(g->dev->backend->queue_sync(q));
-    g->position += n;
-    return QL_OK;
+const ql_generator_opts *ql_generator_options(const ql_generator *g) {
+    return &g->o;
 }
-
-ql_status ql_generator_feed(ql_generator *g, const int32_t *ids, int32_t n, const float **logits) {
-    if (n < 1 || n > g->context - g->position)
-        return QL_FAIL(QL_ERR_INVALID, "%d tokens after %d exceed the context of %d", n,
-                       g->position, g->context);
-    for (int32_t i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= g->m->arch.vocab)
-            return QL_FAIL(QL_ERR_INVALID, "token id %d is outside the vocabulary of %lld", ids[i],
-                           (long long)g->m->arch.vocab);
-    for (int32_t at = 0; at < n; at += g->piece)
-        QL_TRY(run_piece(g, ids + at, n - at < g->piece ? n - at : g->piece));
-    QL_TRY(ql_graph_get(g->graph, g->m->queue, g->graph->io.logits, g->logits,
-                        (uint64_t)g->m->arch.vocab * sizeof(float)));
-    *logits = g->logits;
-    return QL_OK;
+const ql_model *ql_generator_model(const ql_generator *g) {
+    return g->m;
 }

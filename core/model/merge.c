@@ -1,169 +1,106 @@
 /*
- * merge.c - W + s B A, row by row, into a new folder (see merge.h).
+ * merge.c - see merge.h. Dense tensors come first, then the linear weights; the head is left out
+ * when it is the embedding.
  */
-#include "core/model/merge.h"
-
 #include <stdio.h>
 #include <string.h>
 
-#include "core/base/half.h"
-#include "core/base/hostmem.h"
+#include "core/base/fs.h"
 #include "core/base/stage.h"
-#include "core/model/model_impl.h"
+#include "core/model/merge_impl.h"
 
-/* Host copies of one adapted layer's factors; empty when it has none. */
-typedef struct factors {
-    float *a, *b;
-} factors;
+/* ---------------------------------------------------------------- weights */
 
-static ql_status read_factors(ql_model *m, const ql_linear *l, factors *out) {
-    if (l->adapter_a < 0) return QL_OK;
-    out->a = ql_host_calloc((size_t)(l->r * l->k), sizeof(float));
-    out->b = ql_host_calloc((size_t)(l->n * l->r), sizeof(float));
-    if (!out->a || !out->b) return QL_NOMEM("an adapter");
-    QL_TRY(ql_param_read(m, l->adapter_a, out->a));
-    return ql_param_read(m, l->adapter_b, out->b);
-}
-
-/* row += s B[row, :] A, in double so that one rounding remains. */
-static void add_product(const ql_linear *l, const factors *f, int64_t row, float *w, double *sum) {
-    if (!f->a) return;
-    for (int64_t j = 0; j < l->k; j++) sum[j] = w[j];
-    for (int32_t i = 0; i < l->r; i++) {
-        double c = (double)l->scaling * f->b[row * l->r + i];
-        for (int64_t j = 0; j < l->k; j++) sum[j] += c * f->a[i * l->k + j];
-    }
-    for (int64_t j = 0; j < l->k; j++) w[j] = (float)sum[j];
-}
-
-static ql_status write_row(ql_st_writer *w, ql_st_dtype dtype, const float *row, int64_t n,
-                           uint16_t *half) {
-    if (dtype == QL_ST_F32) return ql_st_writer_data(w, row, (uint64_t)n * sizeof(float));
-    for (int64_t i = 0; i < n; i++)
-        half[i] = dtype == QL_ST_F16 ? ql_f16_from_f32(row[i]) : ql_bf16_from_f32(row[i]);
-    return ql_st_writer_data(w, half, (uint64_t)n * sizeof(uint16_t));
-}
-
-/* Space for one row in every form. */
-typedef struct row_space {
-    float *f;
-    double *d;
-    uint16_t *h;
-} row_space;
-
-static ql_status row_space_create(int64_t n, row_space *out) {
-    out->f = ql_host_calloc((size_t)n, sizeof(float));
-    out->d = ql_host_calloc((size_t)n, sizeof(double));
-    out->h = ql_host_calloc((size_t)n, sizeof(uint16_t));
-    return out->f && out->d && out->h ? QL_OK : QL_NOMEM("a row of weights");
-}
-
-static void row_space_free(row_space *s) {
-    ql_host_free(s->f);
-    ql_host_free(s->d);
-    ql_host_free(s->h);
-}
-
-static ql_status write_param(ql_model *m, int32_t param, ql_st_writer *w, ql_st_dtype dtype) {
-    const ql_param *p = &m->params[param];
-    int64_t n = p->rows * p->cols;
-    row_space s = {0};
-    ql_status r = row_space_create(n, &s);
-    if (r == QL_OK) r = ql_param_read(m, param, s.f);
-    if (r == QL_OK) r = write_row(w, dtype, s.f, n, s.h);
-    row_space_free(&s);
-    return r;
-}
-
-static ql_status write_linear(ql_model *m, const ql_linear *l, ql_st_writer *w, ql_st_dtype dtype) {
-    if (l->dense_param >= 0) return write_param(m, l->dense_param, w, dtype);
-    ql_linear_rows rows = {0};
-    QL_TRY(ql_linear_rows_open(m, l, &rows));
-    factors f = {0};
-    row_space s = {0};
-    ql_status r = read_factors(m, l, &f);
-    if (r == QL_OK) r = row_space_create(l->k, &s);
-    for (int64_t i = 0; i < l->n && r == QL_OK; i++) {
-        r = ql_linear_rows_read(&rows, i, s.f);
-        if (r != QL_OK) break;
-        add_product(l, &f, i, s.f, s.d);
-        r = write_row(w, dtype, s.f, l->k, s.h);
-    }
-    row_space_free(&s);
-    ql_host_free(f.a);
-    ql_host_free(f.b);
-    ql_linear_rows_close(&rows);
-    return r;
-}
-
-static ql_status write_dense(ql_model *m, const ql_dense *d, ql_st_writer *w, ql_st_dtype dtype) {
-    if (d->param >= 0) return write_param(m, d->param, w, dtype);
-    row_space s = {0};
-    ql_status r = row_space_create(d->from->cols, &s);
-    for (int64_t i = 0; i < d->from->rows && r == QL_OK; i++) {
-        r = ql_source_read_row(d->from, i, s.f);
-        if (r == QL_OK) r = write_row(w, dtype, s.f, d->from->cols, s.h);
-    }
-    row_space_free(&s);
-    return r;
-}
-
-/* Tensors in the order of the file: dense ones, then linear weights. */
+/* The tensors of the file in order; false past the end. */
 typedef struct item {
     const ql_dense *dense;
     const ql_linear *linear;
+    char name[256];
 } item;
 
 static bool item_at(ql_model *m, int64_t i, item *out) {
     *out = (item){0};
-    int64_t n_dense = 0;
-    while (ql_model_dense(m, n_dense)) n_dense++;
-    if (i < n_dense) {
+    if (i < m->n_denses) {
         out->dense = ql_model_dense(m, i);
+        snprintf(out->name, sizeof out->name, "%s", out->dense->name);
         return true;
     }
-    out->linear = ql_model_linear(m, i - n_dense);
-    return out->linear && !(out->linear == &m->head && m->tied);
+    out->linear = ql_model_linear(m, i - m->n_denses);
+    if (!out->linear || (out->linear == m->head && m->tied && !ql_merge_unties(m))) return false;
+    snprintf(out->name, sizeof out->name, "%s.weight", out->linear->module);
+    return true;
 }
 
-static ql_status declare(ql_st_writer *w, const item *it, ql_st_dtype dtype) {
-    char name[256];
+/* A buffer that the files lack is no part of the result. */
+static bool is_absent(const item *it) {
+    return it->dense && !it->dense->from && it->dense->param < 0;
+}
+
+static ql_status declare(ql_model *m, ql_st_writer *w, const item *it, ql_st_dtype dtype) {
     if (it->dense) {
-        const ql_slot *s = &it->dense->slot;
-        int64_t shape[2] = {s->rows, s->cols};
-        return s->rows == 1 ? ql_st_writer_declare(w, it->dense->name, dtype, 1, shape + 1)
-                            : ql_st_writer_declare(w, it->dense->name, dtype, 2, shape);
+        const ql_dense *d = it->dense;
+        int32_t dims = d->from ? d->from->dims : m->params[d->param].dims;
+        int64_t shape[2] = {d->slot.rows, d->slot.cols};
+        return dims == 1 ? ql_st_writer_declare(w, it->name, dtype, 1, shape + 1)
+                         : ql_st_writer_declare(w, it->name, dtype, 2, shape);
     }
-    snprintf(name, sizeof name, "%s.weight", it->linear->module);
-    int64_t shape[2] = {it->linear->n, it->linear->k};
-    return ql_st_writer_declare(w, name, dtype, 2, shape);
+    const ql_linear *l = it->linear;
+    bool transposed = ql_merge_transposes(m, l);
+    int64_t shape[2] = {transposed ? l->k : l->n, transposed ? l->n : l->k};
+    return ql_st_writer_declare(w, it->name, dtype, 2, shape);
+}
+
+static ql_status write_item(ql_merge_out *out, const ql_merge_opts *o, const item *it) {
+    QL_TRY(it->dense ? ql_merge_dense(out, it->dense) : ql_merge_linear(out, it->linear));
+    if (out->changed && o->changed) o->changed(o->user, it->name, out->largest);
+    return QL_OK;
 }
 
 static ql_status write_weights(ql_model *m, const ql_merge_opts *o, const char *path) {
-    ql_st_writer *w = NULL;
-    QL_TRY(ql_st_writer_create(path, &w));
-    ql_status s = ql_st_writer_metadata(w, "format", "pt");
+    ql_merge_out out = {.m = m, .dtype = o->dtype, .measure = o->changed != NULL};
+    QL_TRY(ql_st_writer_create(path, &out.w));
+    ql_status s = ql_st_writer_metadata(out.w, "format", "pt");
     item it;
     int64_t total = 0;
     for (; s == QL_OK && item_at(m, total, &it); total++)
-        if (!it.dense || it.dense->present) s = declare(w, &it, o->dtype);
+        if (!is_absent(&it)) s = declare(m, out.w, &it, o->dtype);
     for (int64_t i = 0; s == QL_OK && item_at(m, i, &it); i++) {
-        if (it.dense && !it.dense->present) continue;
+        if (is_absent(&it)) continue;
         const char *name = it.dense ? it.dense->name : it.linear->module;
         if (o->progress && !o->progress(o->user, i, total, name))
             s = QL_FAIL(QL_ERR_CANCELLED, "merge: cancelled");
-        if (s == QL_OK)
-            s = it.dense ? write_dense(m, it.dense, w, o->dtype)
-                         : write_linear(m, it.linear, w, o->dtype);
+        if (s == QL_OK) s = write_item(&out, o, &it);
     }
     if (s != QL_OK) {
-        ql_st_writer_abort(w);
+        ql_st_writer_abort(out.w);
         return s;
     }
-    return ql_st_writer_commit(w);
+    return ql_st_writer_commit(out.w);
 }
 
-/* config.json without quantization_config, with the dtype that was written. */
+/* ---------------------------------------------------------------- configuration */
+
+/* As many labels as the classifier has rows, when the files say another number. */
+static void set_labels(json_t *c, int32_t n) {
+    json_t *names = json_object_get(c, "id2label");
+    json_int_t said = json_integer_value(json_object_get(c, "num_labels"));
+    if (!said) said = json_is_object(names) ? (json_int_t)json_object_size(names) : 2;
+    if (said == n) return;
+    json_t *to = json_object(), *from = json_object();
+    for (int32_t i = 0; i < n; i++) {
+        char id[16], label[24];
+        snprintf(id, sizeof id, "%d", i);
+        snprintf(label, sizeof label, "LABEL_%d", i);
+        json_object_set_new(to, id, json_string(label));
+        json_object_set_new(from, label, json_integer(i));
+    }
+    json_object_del(c, "num_labels");
+    json_object_set_new(c, "id2label", to);
+    json_object_set_new(c, "label2id", from);
+}
+
+/* config.json without quantization_config, with the dtype that was written. T5 scales its head
+ * when config.json ties it, so that such a file keeps what it says. */
 static ql_status write_config(ql_model *m, ql_st_dtype dtype, const char *dir) {
     char path[QL_PATH_MAX];
     QL_TRY(ql_path_join(path, dir, "config.json"));
@@ -173,7 +110,10 @@ static ql_status write_config(ql_model *m, ql_st_dtype dtype, const char *dir) {
     json_object_del(c, "quantization_config");
     json_object_del(c, "dtype");
     json_object_set_new(c, "torch_dtype", json_string(name));
-    json_object_set_new(c, "tie_word_embeddings", json_boolean(m->tied));
+    if (m->arch.task == QL_TASK_CLASSIFY)
+        set_labels(c, m->arch.n_labels);
+    else if (m->arch.head.scale == 1.0f)
+        json_object_set_new(c, "tie_word_embeddings", json_boolean(m->tied && !ql_merge_unties(m)));
     ql_status s = ql_json_write(path, c);
     json_decref(c);
     return s;
@@ -181,6 +121,11 @@ static ql_status write_config(ql_model *m, ql_st_dtype dtype, const char *dir) {
 
 static ql_status build(ql_model *m, const ql_merge_opts *o, const char *dir) {
     char path[QL_PATH_MAX];
+    if (ql_merge_unties(m) && m->arch.head.scale != 1.0f)
+        return QL_FAIL(QL_ERR_UNSUPPORTED,
+                       "merge: the adapter unties the head from the embedding, and a %s model with "
+                       "an untied head would compute something else; use the adapter as it is",
+                       m->arch.family);
     QL_TRY(ql_source_write_sidecars(m->source, dir));
     QL_TRY(write_config(m, o->dtype, dir));
     QL_TRY(ql_path_join(path, dir, "model.safetensors"));

@@ -25,7 +25,36 @@ ql_dtype ql_dense_dtype(const ql_source_tensor *t);
 /* Its raw bytes when they can be used as they are (no decoding, no row order), else NULL. */
 const uint8_t *ql_dense_raw(const ql_source_tensor *t);
 
-/* Visits every dense tensor: embedding, norms, biases. Returns NULL past the end. */
-ql_dense *ql_model_dense(ql_model *m, int64_t i);
+/* A slot and a quantized weight as matrices on the device; the model must be placed. */
+ql_mat ql_slot_mat(const ql_model *m, const ql_slot *s);
+ql_qmat ql_linear_qmat(const ql_model *m, const ql_linear *l);
+/* Gives a slot's bytes back: the tensor has become a trained one. */
+void ql_slot_release(ql_model *m, ql_slot *s);
+/* Finds a tensor under its full name, without the base prefix, or with LayerNorm's old names
+ * (gamma, beta); NULL when the files lack it. */
+const ql_source_tensor *ql_model_tensor(const ql_model *m, const char *name);
+/* "a.b" in the model's string arena; NULL = out of memory. */
+const char *ql_model_name(ql_model *m, const char *a, const char *b);
+/* Is there nothing but a config.json? */
+bool ql_model_is_plan(const ql_model *m);
+
+/* The openers of tensors (open_tensor.c). */
+typedef struct ql_dense_want {
+    int64_t rows, cols; /* vectors: rows 1                                             */
+    bool decay;         /* weight decay when trained                                   */
+    bool f32;           /* its operator takes F32 only: decoded on loading             */
+    bool optional;      /* the files may lack it: fresh                                */
+    bool buffer;        /* never trained, zero when the files lack it                  */
+} ql_dense_want;
+QL_NODISCARD ql_status ql_open_dense(ql_model *m, const char *name, ql_dense_want want,
+                                     ql_dense **out);
+typedef struct ql_linear_want {
+    int64_t n, k;
+    bool bias, keep, transposed, is_head, optional;
+} ql_linear_want;
+QL_NODISCARD ql_status ql_open_linear(ql_model *m, const char *module, ql_linear_want want,
+                                      ql_linear **out);
+/* Does every tensor of the files have its place? */
+QL_NODISCARD ql_status ql_refuse_surplus(ql_model *m);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * open.c - from files to a table of tensors: names, shapes, storage decisions. Reads headers only.
+ * open.c - from files to a table of tensors, walked as ql_arch describes them. Reads headers only.
  */
 #include <stdio.h>
 #include <string.h>
@@ -12,276 +12,210 @@ ql_model_opts ql_model_opts_default(void) {
     return (ql_model_opts){.bits = 4, .quant = ql_quant_opts_default(), .map_files = true};
 }
 
-static const char *const module_names[QL_LIN_COUNT] = {
-    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-    "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+/* ---------------------------------------------------------------- blocks */
 
-static bool planning_only(const ql_model *m) {
-    return ql_source_count(m->source) == 0;
-}
-
-/* "a.b" in the model's string arena. */
-static const char *join(ql_model *m, const char *a, const char *b) {
-    char text[192];
-    int n = snprintf(text, sizeof text, "%s.%s", a, b);
-    return ql_arena_strndup(&m->names, text, (size_t)n);
-}
-
-/* dtype of dense tensors when there are no files: what config.json says, else bfloat16. */
-static ql_dtype config_dtype(const ql_model *m) {
-    const json_t *c = ql_source_config(m->source);
-    const char *name = json_string_value(json_object_get(c, "dtype"));
-    if (!name) name = json_string_value(json_object_get(c, "torch_dtype"));
-    if (name && !strcmp(name, "float32")) return QL_F32;
-    return name && !strcmp(name, "float16") ? QL_F16 : QL_BF16;
-}
-
-static ql_status missing(const ql_model *m, const char *name) {
-    return QL_FAIL(QL_ERR_FORMAT, "%s: tensor '%s' is missing for a %s model of %d layers",
-                   ql_source_path(m->source), name, m->arch.family, m->arch.layers);
-}
-
-static ql_status wrong_shape(const ql_model *m, const char *name, int64_t n, int64_t k,
-                             int64_t want_n, int64_t want_k) {
-    return QL_FAIL(QL_ERR_SHAPE, "%s: tensor '%s' is %lld x %lld, config.json asks for %lld x %lld",
-                   ql_source_path(m->source), name, (long long)n, (long long)k, (long long)want_n,
-                   (long long)want_k);
-}
-
-/* A dense tensor [rows, cols]; vectors are one row. */
-static ql_status open_dense(ql_model *m, ql_dense *d, const char *name, int64_t rows, int64_t cols,
-                            bool decay) {
-    if (!name) return QL_NOMEM("tensor names");
-    *d = (ql_dense){.name = name, .param = -1, .present = true};
-    m->parameters += (uint64_t)rows * (uint64_t)cols;
-    if (!planning_only(m)) {
-        d->from = ql_source_find(m->source, name);
-        if (!d->from) return missing(m, name);
-        int64_t numel = d->from->rows * d->from->cols;
-        bool fits = rows == 1 ? numel == cols : d->from->rows == rows && d->from->cols == cols;
-        if (!fits) return wrong_shape(m, name, d->from->rows, d->from->cols, rows, cols);
-        if (d->from->st && d->from->st->dtype != QL_ST_F32 && d->from->st->dtype != QL_ST_F16 &&
-            d->from->st->dtype != QL_ST_BF16)
-            return QL_FAIL(QL_ERR_FORMAT, "%s: tensor '%s' is %s, expected F32, F16 or BF16",
-                           ql_source_path(m->source), name, ql_st_dtype_name(d->from->st->dtype));
-    }
-    if (m->opts.full) {
-        d->slot = (ql_slot){QL_REGION_TRAINED, 0, 0, rows, cols, QL_F32};
-        return ql_param_add(m, rows, cols, decay, &d->param, "%s", name);
-    }
-    if (!d->from)
-        d->slot = ql_slot_weights(m, rows, cols, config_dtype(m));
-    else
-        return ql_slot_for(m, ql_dense_raw(d->from), rows, cols, ql_dense_dtype(d->from), &d->slot);
-    return QL_OK;
-}
-
-/* The code table and second-level map: shared unless a file brings its own. */
-static void open_tables(ql_model *m, ql_linear *l, const ql_qtensor *q) {
-    const ql_qtype *type = ql_qtype_at(l->quant.type);
-    if (type->id != QL_QT_GGML) {
-        int64_t size = (int64_t)1 << type->bits;
-        bool own =
-            q && q->table && memcmp(q->table, type->table, (size_t)size * sizeof(float)) != 0;
-        ql_slot *shared = &m->tables[type->id];
-        if (own) {
-            l->table = ql_slot_weights(m, 1, size, QL_F32);
-        } else {
-            if (!shared->region) *shared = ql_slot_weights(m, 1, size, QL_F32);
-            l->table = *shared;
-        }
-    }
-    if (!l->quant.double_quant) return;
-    bool own = q && q->code2 && memcmp(q->code2, ql_dyn8_signed(), 256 * sizeof(float)) != 0;
-    if (own) {
-        l->code2 = ql_slot_weights(m, 1, 256, QL_F32);
-    } else {
-        if (!m->code2.region) m->code2 = ql_slot_weights(m, 1, 256, QL_F32);
-        l->code2 = m->code2;
-    }
-}
-
-/* Slots of a weight that is quantized on loading. */
-static ql_status slots_to_quantize(ql_model *m, ql_linear *l) {
-    const ql_qtype *type = ql_qtype_at(l->quant.type);
-    ql_qbytes b;
-    QL_TRY(ql_quant_bytes(&l->quant, l->n, l->k, &b));
-    open_tables(m, l, NULL);
-    l->pack = QL_PACK_HIGH_FIRST;
-    l->codes = ql_slot_weights(m, 1, (int64_t)b.codes, QL_U8);
-    l->scale = ql_slot_weights(m, 1, b.n_blocks, l->quant.double_quant ? QL_U8 : QL_F32);
-    if (type->affine) l->zero = ql_slot_weights(m, 1, b.n_blocks, QL_F32);
-    if (l->quant.double_quant) {
-        l->scale2 = ql_slot_weights(m, 1, b.n_blocks2, QL_F32);
-        l->offset = ql_slot_weights(m, 1, 1, QL_F32);
-    }
-    return QL_OK;
-}
-
-/* Slots of a weight that the file holds quantized: its parts stay where they are when they can. */
-static ql_status slots_of_stored(ql_model *m, ql_linear *l, const char *name) {
-    ql_qtensor q = {0};
-    QL_TRY(ql_stored_open(m->source, name, &q));
-    if (q.n != l->n || q.k != l->k) {
-        ql_status s = wrong_shape(m, name, q.n, q.k, l->n, l->k);
-        ql_qtensor_free(&q);
-        return s;
-    }
-    l->quant.type = q.type->id;
-    l->quant.block = q.block;
-    l->quant.block2 = q.block2;
-    l->quant.double_quant = q.absmax_q != NULL;
-    l->ggml = q.ggml;
-    l->pack = q.pack;
-    open_tables(m, l, &q);
-    bool ggml = q.type->id == QL_QT_GGML;
-    int64_t rows = ggml ? l->n : 1;
-    ql_status s = ql_slot_for(m, q.codes, rows, (int64_t)q.codes_bytes / rows, QL_U8, &l->codes);
-    if (q.absmax_q) {
-        if (s == QL_OK) s = ql_slot_for(m, q.absmax_q, 1, q.n_blocks, QL_U8, &l->scale);
-        if (s == QL_OK) s = ql_slot_for(m, q.absmax2, 1, q.n_blocks2, QL_F32, &l->scale2);
-        l->offset = ql_slot_weights(m, 1, 1, QL_F32);
-    } else if (!ggml && s == QL_OK) {
-        s = ql_slot_for(m, q.absmax, 1, q.n_blocks, QL_F32, &l->scale);
-    }
-    if (q.zero && s == QL_OK) s = ql_slot_for(m, q.zero, 1, q.n_blocks, QL_F32, &l->zero);
-    ql_qtensor_free(&q);
-    return s;
-}
-
-static ql_status open_linear(ql_model *m, ql_linear *l, const char *module, int64_t n, int64_t k,
-                             bool bias) {
+static ql_status open_norm(ql_model *m, const char *module, int64_t cols, bool bias, ql_norm *out) {
+    const ql_dense_want want = {.rows = 1, .cols = cols};
     if (!module) return QL_NOMEM("tensor names");
-    *l = (ql_linear){.module = module,
-                     .n = n,
-                     .k = k,
-                     .quant = m->opts.quant,
-                     .dense_param = -1,
-                     .adapter_a = -1,
-                     .adapter_b = -1};
-    const char *name = join(m, module, "weight");
-    if (!name) return QL_NOMEM("tensor names");
-    l->stored = !planning_only(m) && ql_stored_is_quantized(m->source, name);
-    bool wanted = m->opts.bits < 16 && !m->opts.full &&
-                  ql_quantizes_module(ql_source_config(m->source), module, m->opts.quantize_head);
-    l->quantized = !m->opts.full && (l->stored || wanted);
-    if (bias) { QL_TRY(open_dense(m, &l->bias, join(m, module, "bias"), 1, n, false)); }
-    if (l->quantized && l->stored) {
-        m->parameters += (uint64_t)n * (uint64_t)k;
-        return slots_of_stored(m, l, name);
+    QL_TRY(ql_open_dense(m, ql_model_name(m, module, "weight"), want, &out->w));
+    return bias ? ql_open_dense(m, ql_model_name(m, module, "bias"), want, &out->b) : QL_OK;
+}
+
+/* "module.0", "module.1" ... for each head. */
+static ql_status open_head_norms(ql_model *m, const char *module, int32_t heads, int64_t cols,
+                                 ql_norm **out) {
+    char index[16];
+    ql_norm *norms = ql_arena_alloc(&m->names, (size_t)heads, sizeof *norms);
+    if (!norms || !module) return QL_NOMEM("the norms of heads");
+    for (int32_t h = 0; h < heads; h++) {
+        snprintf(index, sizeof index, "%d", h);
+        QL_TRY(open_norm(m, ql_model_name(m, module, index), cols, false, &norms[h]));
     }
-    if (l->quantized || l->stored) { /* quantized on loading, or decoded for full fine-tuning */
-        if (!planning_only(m) && !l->stored) {
-            l->from = ql_source_find(m->source, name);
-            if (!l->from) return missing(m, name);
-            if (l->from->rows != n || l->from->cols != k)
-                return wrong_shape(m, name, l->from->rows, l->from->cols, n, k);
-        }
-        m->parameters += (uint64_t)n * (uint64_t)k;
-        if (l->quantized) return slots_to_quantize(m, l);
-        l->dense = (ql_slot){QL_REGION_TRAINED, 0, 0, n, k, QL_F32};
-        return ql_param_add(m, n, k, true, &l->dense_param, "%s", name);
-    }
-    ql_dense d;
-    QL_TRY(open_dense(m, &d, name, n, k, true));
-    l->from = d.from;
-    l->dense = d.slot;
-    l->dense_param = d.param;
+    *out = norms;
     return QL_OK;
 }
 
-static ql_status open_layer(ql_model *m, int32_t i) {
-    const ql_arch *a = &m->arch;
-    ql_layer *layer = &m->layers[i];
-    char prefix[64];
-    snprintf(prefix, sizeof prefix, "model.layers.%d", i);
-    int64_t q = (int64_t)a->heads * a->head_dim, kv = (int64_t)a->kv_heads * a->head_dim;
-    const struct {
-        int64_t n, k;
-        bool bias;
-    } shape[QL_LIN_COUNT] = {[QL_LIN_Q] = {q, a->hidden, a->bias_qkv},
-                             [QL_LIN_K] = {kv, a->hidden, a->bias_qkv},
-                             [QL_LIN_V] = {kv, a->hidden, a->bias_qkv},
-                             [QL_LIN_O] = {a->hidden, q, a->bias_o},
-                             [QL_LIN_GATE] = {a->ffn, a->hidden, a->bias_mlp},
-                             [QL_LIN_UP] = {a->ffn, a->hidden, a->bias_mlp},
-                             [QL_LIN_DOWN] = {a->hidden, a->ffn, a->bias_mlp}};
-    QL_TRY(open_dense(m, &layer->norm1, join(m, prefix, "input_layernorm.weight"), 1, a->hidden,
-                      false));
-    for (int k = 0; k < QL_LIN_COUNT; k++)
-        QL_TRY(open_linear(m, &layer->linear[k], join(m, prefix, module_names[k]), shape[k].n,
-                           shape[k].k, shape[k].bias));
-    return open_dense(m, &layer->norm2, join(m, prefix, "post_attention_layernorm.weight"), 1,
-                      a->hidden, false);
+/* Rows and columns of a block's linear layers. */
+static ql_linear_want shape_of(const ql_stack *s, int64_t hidden, ql_lin_role role) {
+    int64_t q = (int64_t)s->heads * s->head_dim, kv = (int64_t)s->kv_heads * s->head_dim;
+    switch (role) {
+    case QL_LIN_Q:
+    case QL_LIN_CROSS_Q:
+    case QL_LIN_POS_Q: return (ql_linear_want){.n = q, .k = hidden};
+    case QL_LIN_QKV: return (ql_linear_want){.n = q + 2 * kv, .k = hidden};
+    case QL_LIN_O:
+    case QL_LIN_CROSS_O: return (ql_linear_want){.n = hidden, .k = q};
+    case QL_LIN_GATE:
+    case QL_LIN_UP: return (ql_linear_want){.n = s->ffn, .k = hidden};
+    case QL_LIN_GATE_UP: return (ql_linear_want){.n = 2 * s->ffn, .k = hidden};
+    case QL_LIN_DOWN: return (ql_linear_want){.n = hidden, .k = s->ffn};
+    default: return (ql_linear_want){.n = kv, .k = hidden};
+    }
 }
 
-/* Is lm_head.weight in the file, and other than the embedding? */
-static bool has_own_head(const ql_model *m) {
-    if (planning_only(m)) return !m->arch.tied_head;
-    if (ql_stored_is_quantized(m->source, "lm_head.weight")) return true;
-    const ql_source_tensor *head = ql_source_find(m->source, "lm_head.weight");
+static ql_status open_layer(ql_model *m, const ql_stack *s, int32_t i, ql_layer *layer) {
+    char prefix[64];
+    int64_t hidden = m->arch.hidden;
+    int stem = (int)strcspn(s->layer, "%"); /* "model.layers.%d" */
+    snprintf(prefix, sizeof prefix, "%.*s%d", stem, s->layer, i);
+    for (int k = 0; k < QL_LIN_COUNT; k++) {
+        if (!s->lin[k].name) continue;
+        ql_linear_want want = shape_of(s, hidden, (ql_lin_role)k);
+        want.bias = s->lin[k].bias;
+        want.keep = s->lin[k].keep;
+        want.transposed = s->transposed;
+        QL_TRY(ql_open_linear(m, ql_model_name(m, prefix, s->lin[k].name), want, &layer->lin[k]));
+    }
+    for (int k = 0; k < QL_NORM_COUNT; k++) {
+        if (!s->norm[k]) continue;
+        bool head = k == QL_NORM_Q || k == QL_NORM_K;
+        if (head && s->own_head_norms) {
+            int32_t heads = k == QL_NORM_Q ? s->heads : s->kv_heads;
+            QL_TRY(open_head_norms(m, ql_model_name(m, prefix, s->norm[k]), heads, s->head_dim,
+                                   &layer->head_norm[k - QL_NORM_Q]));
+            continue;
+        }
+        QL_TRY(open_norm(m, ql_model_name(m, prefix, s->norm[k]), head ? s->head_dim : hidden,
+                         s->norm_bias, &layer->norm[k]));
+    }
+    return QL_OK;
+}
+
+static ql_status open_front(ql_model *m, const ql_front *f, ql_stack_tensors *t) {
+    if (!m->embed)
+        QL_TRY(ql_open_dense(
+            m, f->tokens, (ql_dense_want){.rows = m->arch.vocab, .cols = f->width, .decay = true},
+            &m->embed));
+    t->tokens = m->embed;
+    if (f->positions)
+        QL_TRY(ql_open_dense(m, f->positions,
+                             (ql_dense_want){.rows = f->position_rows,
+                                             .cols = f->project_first ? m->arch.hidden : f->width,
+                                             .decay = true},
+                             &t->positions));
+    if (f->types)
+        QL_TRY(ql_open_dense(m, f->types,
+                             (ql_dense_want){.rows = f->type_rows, .cols = f->width, .decay = true},
+                             &t->types));
+    if (f->norm) QL_TRY(open_norm(m, f->norm, m->arch.hidden, t->arch->norm_bias, &t->front_norm));
+    if (!f->project) return QL_OK;
+    return ql_open_linear(m, f->project, (ql_linear_want){.n = m->arch.hidden, .k = f->width},
+                          &t->project);
+}
+
+static ql_status open_relative(ql_model *m, const ql_stack *s, ql_stack_tensors *t) {
+    if (!s->rel_table) return QL_OK;
+    bool t5 = s->relative == QL_REL_T5;
+    const ql_dense_want want = {.rows = t5 ? s->buckets : 2 * (int64_t)s->buckets,
+                                .cols = t5 ? s->heads : m->arch.hidden,
+                                .decay = true,
+                                .f32 = t5};
+    QL_TRY(ql_open_dense(m, s->rel_table, want, &t->rel_table));
+    return s->rel_norm ? open_norm(m, s->rel_norm, m->arch.hidden, true, &t->rel_norm) : QL_OK;
+}
+
+static ql_status open_stack(ql_model *m, const ql_stack *s, ql_stack_tensors *t) {
+    t->arch = s;
+    t->layers = ql_host_calloc((size_t)s->layers, sizeof(ql_layer));
+    if (!t->layers) return QL_NOMEM("the layers");
+    QL_TRY(open_front(m, &s->front, t));
+    QL_TRY(open_relative(m, s, t));
+    for (int32_t i = 0; i < s->layers; i++) QL_TRY(open_layer(m, s, i, &t->layers[i]));
+    return s->final_norm ? open_norm(m, s->final_norm, m->arch.hidden, s->norm_bias, &t->final_norm)
+                         : QL_OK;
+}
+
+/* ---------------------------------------------------------------- heads */
+
+/* Is the head in the files, and other than the embedding? */
+static bool has_own_head(const ql_model *m, const char *name) {
+    if (ql_model_is_plan(m)) return !m->arch.tied_head;
+    if (ql_stored_is_quantized(m->source, name)) return true;
+    const ql_source_tensor *head = ql_source_find(m->source, name);
     if (!head || !m->arch.tied_head) return head != NULL || !m->arch.tied_head;
-    const ql_source_tensor *embed = m->embed.from;
+    const ql_source_tensor *embed = m->embed->from;
     if (head->st && embed->st && head->st->bytes == embed->st->bytes)
         return memcmp(head->st->data, embed->st->data, head->st->bytes) != 0;
     return true;
 }
 
-static bool known_tensor(ql_model *m, const char *name) {
-    static const char *const buffers[] = {"rotary_emb.inv_freq", "masked_bias", "position_ids"};
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
-        if (strstr(name, buffers[i])) return true;
-    for (int64_t i = 0;; i++) {
-        const ql_dense *d = ql_model_dense(m, i);
-        if (!d) break;
-        if (d->present && !strcmp(d->name, name)) return true;
-    }
-    if (!strncmp(name, "lm_head.weight", 14)) return true;
-    for (int64_t i = 0;; i++) {
-        const ql_linear *l = ql_model_linear(m, i);
-        if (!l) return false;
-        size_t len =
-            strlen(l->module); /* "P.weight", "P.weight.absmax", "P.SCB" ... but not P.bias */
-        if (!strncmp(name, l->module, len) && name[len] == '.' && strcmp(name + len, ".bias") != 0)
-            return true;
-    }
+/* The embedding as the head's weight. */
+static ql_status open_tied_head(ql_model *m, const char *module) {
+    ql_linear *l = ql_arena_alloc(&m->names, 1, sizeof *l);
+    if (!l) return QL_NOMEM("tensors");
+    *l = (ql_linear){.module = module,
+                     .tensor = ql_model_name(m, module, "weight"),
+                     .n = m->arch.vocab,
+                     .k = m->arch.body.front.width,
+                     .is_head = true,
+                     .dense = m->embed->slot,
+                     .dense_param = m->embed->param,
+                     .adapter_a = -1,
+                     .adapter_b = -1,
+                     .adapter_m = -1};
+    if (!l->tensor) return QL_NOMEM("tensor names");
+    QL_TRY(ql_host_grow((void **)&m->linears, &m->cap_linears, (size_t)m->n_linears + 1, sizeof l));
+    m->linears[m->n_linears++] = m->head = l;
+    return QL_OK;
 }
 
-static ql_status refuse_surplus(ql_model *m) {
-    for (int64_t i = 0; i < ql_source_count(m->source); i++) {
-        const char *name = ql_source_at(m->source, i)->name;
-        if (!known_tensor(m, name))
-            return QL_FAIL(QL_ERR_FORMAT, "%s: tensor '%s' has no place in a %s model of %d layers",
-                           ql_source_path(m->source), name, m->arch.family, m->arch.layers);
-    }
+static ql_status open_lm_head(ql_model *m) {
+    const ql_head_arch *h = &m->arch.head;
+    const ql_arch *a = &m->arch;
+    const ql_linear_want want = {
+        .n = a->vocab, .k = a->body.front.width, .bias = h->bias, .is_head = true};
+    const char *name = ql_model_name(m, h->linear, "weight");
+    if (!name) return QL_NOMEM("tensor names");
+    m->tied = !has_own_head(m, name);
+    QL_TRY(m->tied ? open_tied_head(m, h->linear) : ql_open_linear(m, h->linear, want, &m->head));
+    if (!h->logits_bias) return QL_OK;
+    QL_TRY(ql_open_dense(m, h->logits_bias,
+                         (ql_dense_want){.rows = 1, .cols = a->vocab, .buffer = true},
+                         &m->logits_bias));
+    m->head->bias = m->logits_bias;
     return QL_OK;
+}
+
+/* A classifier that the files lack is a new one; so is a pooler. */
+static ql_status open_classifier(ql_model *m) {
+    const ql_head_arch *h = &m->arch.head;
+    int64_t hidden = m->arch.hidden;
+    if (h->dense)
+        QL_TRY(ql_open_linear(m, h->dense,
+                              (ql_linear_want){.n = hidden,
+                                               .k = hidden,
+                                               .bias = true,
+                                               .keep = h->dense_saved,
+                                               .is_head = h->dense_saved,
+                                               .optional = true},
+                              &m->head_dense));
+    return ql_open_linear(m, h->linear,
+                          (ql_linear_want){.n = m->arch.n_labels,
+                                           .k = hidden,
+                                           .bias = h->bias,
+                                           .keep = true,
+                                           .is_head = true,
+                                           .optional = true},
+                          &m->head);
 }
 
 static ql_status open_tensors(ql_model *m) {
     const ql_arch *a = &m->arch;
-    m->layers = ql_host_calloc((size_t)a->layers, sizeof(ql_layer));
-    if (!m->layers) return QL_NOMEM("the layers");
-    QL_TRY(open_dense(m, &m->embed, "model.embed_tokens.weight", a->vocab, a->hidden, true));
-    for (int32_t i = 0; i < a->layers; i++) QL_TRY(open_layer(m, i));
-    QL_TRY(open_dense(m, &m->final_norm, "model.norm.weight", 1, a->hidden, false));
-    m->tied = !has_own_head(m);
-    if (m->tied) {
-        m->head = (ql_linear){.module = "lm_head",
-                              .n = a->vocab,
-                              .k = a->hidden,
-                              .dense = m->embed.slot,
-                              .dense_param = m->embed.param,
-                              .adapter_a = -1,
-                              .adapter_b = -1};
-    } else {
-        QL_TRY(open_linear(m, &m->head, "lm_head", a->vocab, a->hidden, false));
-    }
+    if (a->encoder.layers) QL_TRY(open_stack(m, &a->encoder, &m->encoder));
+    QL_TRY(open_stack(m, &a->body, &m->body));
+    if (a->head.project)
+        QL_TRY(ql_open_linear(m, a->head.project,
+                              (ql_linear_want){.n = a->body.front.width, .k = a->hidden},
+                              &m->head_project));
+    QL_TRY(a->task == QL_TASK_CLASSIFY ? open_classifier(m) : open_lm_head(m));
     ql_params_layout(m);
     if (!m->opts.full) m->trainable = 0;
-    return planning_only(m) ? QL_OK : refuse_surplus(m);
+    return ql_model_is_plan(m) ? QL_OK : ql_refuse_surplus(m);
 }
 
-/* GGUF blocks that the generic quantized weight cannot hold are decoded: said, not silent. */
+/* ---------------------------------------------------------------- said, not silent */
+
+/* GGUF blocks that the generic quantized weight cannot hold are decoded. */
 static void report_decoded(ql_model *m) {
     int64_t n[2] = {0, 0}; /* requantized, kept as bf16 */
     const char *type = NULL;
@@ -297,11 +231,22 @@ static void report_decoded(ql_model *m) {
                (long long)n[0], type, ql_qtype_at(m->opts.quant.type)->name);
     if (n[1])
         ql_log(QL_LOG_INFO, "%lld weights stored as %s are decoded to bf16", (long long)n[1], type);
-    const ql_source_tensor *embed = m->embed.from;
+    const ql_source_tensor *embed = m->embed->from;
     if (embed && embed->gguf && ql_gguf_block_elems(embed->gguf->type) > 1)
         ql_log(QL_LOG_INFO, "the embedding stored as %s is decoded to bf16",
                ql_gguf_type_name(embed->gguf->type));
 }
+
+static void report_fresh(const ql_model *m) {
+    const ql_linear *const heads[] = {m->head_dense, m->head};
+    for (int i = 0; i < 2; i++)
+        if (heads[i] && heads[i]->fresh)
+            ql_log(QL_LOG_INFO,
+                   "'%s' is not in the files: it starts at random and is trained whole",
+                   heads[i]->module);
+}
+
+/* ---------------------------------------------------------------- life */
 
 ql_status ql_model_open(ql_source *source, const ql_model_opts *opts, ql_model **out) {
     ql_model *m = ql_host_calloc(1, sizeof(*m));
@@ -311,7 +256,9 @@ ql_status ql_model_open(ql_source *source, const ql_model_opts *opts, ql_model *
     }
     m->source = source;
     m->opts = *opts;
+    m->token_rows.param = -1;
     ql_status s = ql_arch_from_config(ql_source_config(source), ql_source_path(source), &m->arch);
+    if (s == QL_OK && opts->n_labels > 0) m->arch.n_labels = opts->n_labels;
     const json_t *generation = ql_source_generation_config(source);
     if (s == QL_OK && generation)
         s = ql_arch_add_generation(generation, ql_source_path(source), &m->arch);
@@ -322,6 +269,7 @@ ql_status ql_model_open(ql_source *source, const ql_model_opts *opts, ql_model *
         return s;
     }
     report_decoded(m);
+    report_fresh(m);
     *out = m;
     return QL_OK;
 }
@@ -337,8 +285,12 @@ void ql_model_close(ql_model *m) {
         for (int32_t i = 0; i < m->n_mappings; i++) b->buffer_free(m->mappings[i].buf);
     }
     ql_host_free(m->mappings);
-    ql_host_free(m->layers);
+    ql_host_free(m->body.layers);
+    ql_host_free(m->encoder.layers);
+    ql_host_free(m->linears);
+    ql_host_free(m->denses);
     ql_host_free(m->params);
+    ql_host_free(m->token_rows.ids);
     ql_lora_config_free(&m->lora);
     ql_arena_free(&m->names);
     ql_source_close(m->source);
@@ -348,9 +300,11 @@ void ql_model_close(ql_model *m) {
 /* ---------------------------------------------------------------- walks */
 
 ql_linear *ql_model_linear(ql_model *m, int64_t i) {
-    int64_t in_layers = (int64_t)m->arch.layers * QL_LIN_COUNT;
-    if (i < in_layers) return &m->layers[i / QL_LIN_COUNT].linear[i % QL_LIN_COUNT];
-    return i == in_layers ? &m->head : NULL;
+    return i >= 0 && i < m->n_linears ? m->linears[i] : NULL;
+}
+
+ql_dense *ql_model_dense(ql_model *m, int64_t i) {
+    return i >= 0 && i < m->n_denses ? m->denses[i] : NULL;
 }
 
 ql_linear *ql_model_find_linear(ql_model *m, const char *module) {
@@ -358,16 +312,4 @@ ql_linear *ql_model_find_linear(ql_model *m, const char *module) {
     for (int64_t i = 0; (l = ql_model_linear(m, i)); i++)
         if (!strcmp(l->module, module)) return l;
     return NULL;
-}
-
-ql_dense *ql_model_dense(ql_model *m, int64_t i) {
-    int64_t per_layer = QL_LIN_COUNT + 2;
-    if (i == 0) return &m->embed;
-    if (i == 1) return &m->final_norm;
-    i -= 2;
-    if (i >= m->arch.layers * per_layer) return NULL;
-    ql_layer *layer = &m->layers[i / per_layer];
-    int64_t k = i % per_layer;
-    if (k < QL_LIN_COUNT) return &layer->linear[k].bias;
-    return k == QL_LIN_COUNT ? &layer->norm1 : &layer->norm2;
 }

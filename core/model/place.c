@@ -51,8 +51,26 @@ static ql_status write_rows(ql_model *m, const ql_source_tensor *t, ql_buffer *b
     return s;
 }
 
-static ql_status load_dense(ql_model *m, const ql_slot *slot, const ql_source_tensor *t) {
+/* HF's initialization of a head that the files lack: N(0, init_range^2), vectors zero. The draw
+ * depends on the seed and the tensor's name only. */
+static ql_status write_fresh(ql_model *m, ql_buffer *buf, uint64_t off, const ql_slot *s,
+                             const char *name, uint64_t seed) {
+    int64_t n = s->rows * s->cols;
+    float *w = ql_host_calloc((size_t)n, sizeof(float));
+    if (!w) return QL_NOMEM("a new head");
+    ql_stream stream = ql_stream_make(seed, QL_STREAM_ADAPTER_INIT, ql_hash_name(name) >> 16);
+    for (int64_t i = 0; i < n && s->rows > 1; i++)
+        w[i] = (float)m->arch.init_range * ql_stream_normal(&stream);
+    ql_status r = m->dev->backend->write(m->queue, buf, off, w, (uint64_t)n * sizeof(float));
+    if (r == QL_OK) r = m->dev->backend->queue_sync(m->queue);
+    ql_host_free(w);
+    return r;
+}
+
+static ql_status load_dense(ql_model *m, const ql_slot *slot, const ql_source_tensor *t,
+                            const char *name) {
     if (slot->region != QL_REGION_WEIGHTS) return QL_OK;
+    if (!t) return write_fresh(m, m->weights, slot->off, slot, name, 0);
     const uint8_t *raw = ql_dense_raw(t);
     if (raw && ql_dense_dtype(t) == slot->dtype) return put(m, slot, raw, ql_slot_bytes(slot));
     return write_rows(m, t, m->weights, slot->off, slot->dtype);
@@ -74,34 +92,51 @@ static ql_status put_quantized(ql_model *m, const ql_linear *l, const ql_qtensor
     return put(m, &l->offset, &q->offset, sizeof(float));
 }
 
-static ql_status quantize_linear(const ql_linear *l, ql_qtensor *out) {
+static ql_status quantize_linear(const ql_model *m, const ql_linear *l, ql_qtensor *out) {
     float *w = ql_host_calloc((size_t)l->n, (size_t)l->k * sizeof(float));
     if (!w) return QL_NOMEM("a weight to quantize");
-    ql_status s = QL_OK;
+    ql_linear_rows rows = {0};
+    ql_status s = ql_linear_rows_open(m, l, &rows);
     for (int64_t i = 0; i < l->n && s == QL_OK; i++)
-        s = ql_source_read_row(l->from, i, w + i * l->k);
+        s = ql_linear_rows_read(&rows, i, w + i * l->k);
+    ql_linear_rows_close(&rows);
     for (int64_t i = 0; i < l->n * l->k && s == QL_OK; i++)
         if (!isfinite(w[i]))
             s = QL_FAIL(QL_ERR_NUMERIC,
-                        "tensor '%s.weight' holds %s at row %lld, column %lld; a "
+                        "tensor '%s' holds %s at row %lld, column %lld; a "
                         "damaged file cannot be quantized",
-                        l->module, isnan(w[i]) ? "NaN" : "an infinity", (long long)(i / l->k),
+                        l->tensor, isnan(w[i]) ? "NaN" : "an infinity", (long long)(i / l->k),
                         (long long)(i % l->k));
     if (s == QL_OK) s = ql_quantize(&l->quant, w, l->n, l->k, out);
     ql_host_free(w);
     return s;
 }
 
+/* A Conv1D whose rows are wanted on the device. */
+static ql_status load_turned(ql_model *m, const ql_linear *l) {
+    uint64_t bytes = (uint64_t)l->k * ql_dtype_size(l->dense.dtype);
+    float *row = ql_host_calloc((size_t)l->k, 2 * sizeof(float));
+    if (!row) return QL_NOMEM("a row of weights");
+    ql_linear_rows rows = {0};
+    ql_status s = ql_linear_rows_open(m, l, &rows);
+    for (int64_t i = 0; i < l->n && s == QL_OK; i++) {
+        s = ql_linear_rows_read(&rows, i, row);
+        if (s != QL_OK) break;
+        to_dtype(row, l->k, l->dense.dtype, row + l->k);
+        s = m->dev->backend->write(m->queue, m->weights, l->dense.off + (uint64_t)i * bytes,
+                                   row + l->k, bytes);
+        if (s == QL_OK) s = m->dev->backend->queue_sync(m->queue);
+    }
+    ql_linear_rows_close(&rows);
+    ql_host_free(row);
+    return s;
+}
+
 static ql_status load_linear(ql_model *m, const ql_linear *l) {
-    if (!l->quantized) return l->from ? load_dense(m, &l->dense, l->from) : QL_OK;
-    char name[256];
-    size_t len = strlen(l->module);
-    if (len + sizeof ".weight" > sizeof name)
-        return QL_FAIL(QL_ERR_INVALID, "module name '%.64s...' is too long", l->module);
-    memcpy(name, l->module, len);
-    strcpy(name + len, ".weight");
+    if (l->turned) return load_turned(m, l);
+    if (!l->quantized) return load_dense(m, &l->dense, l->from, l->tensor);
     ql_qtensor q = {0};
-    QL_TRY(l->stored ? ql_stored_open(m->source, name, &q) : quantize_linear(l, &q));
+    QL_TRY(l->stored ? ql_stored_open(m->source, l->tensor, &q) : quantize_linear(m, l, &q));
     ql_status s = put_quantized(m, l, &q);
     if (s == QL_OK) s = m->dev->backend->queue_sync(m->queue);
     ql_qtensor_free(&q);
@@ -114,6 +149,7 @@ static ql_status allocate(ql_model *m) {
     if (m->weight_bytes)
         QL_TRY(b->buffer_alloc(m->dev, QL_MEM_DEVICE, m->weight_bytes, &m->weights));
     for (int32_t i = 0; i < m->n_mappings; i++) {
+        if (!m->mappings[i].bytes) continue;                 /* given back: its tensor is trained */
         void *host = (void *)(uintptr_t)m->mappings[i].data; /* read-only pages: never written */
         QL_TRY(b->buffer_wrap(m->dev, host, m->mappings[i].bytes, &m->mappings[i].buf));
     }
@@ -142,8 +178,9 @@ ql_status ql_model_place(ql_model *m, ql_device *dev, ql_queue *queue) {
     for (int i = 0; i < 3; i++) QL_TRY(zero_buffer(m, zeroed[i]));
     const ql_dense *d;
     for (int64_t i = 0; (d = ql_model_dense(m, i)); i++)
-        if (d->present && d->from) QL_TRY(load_dense(m, &d->slot, d->from));
-    int64_t total = (int64_t)m->arch.layers * QL_LIN_COUNT + !m->tied;
+        QL_TRY(load_dense(m, &d->slot, d->from, d->name));
+    if (m->tied && m->embed->param >= 0) QL_TRY(load_dense(m, &m->head->dense, m->embed->from, ""));
+    int64_t total = m->n_linears - m->tied;
     for (int64_t i = 0; i < total; i++) {
         const ql_linear *l = ql_model_linear(m, i);
         if (m->opts.progress) m->opts.progress(m->opts.user, i, total, l->module);
@@ -207,9 +244,32 @@ static ql_status init_adapter_a(ql_model *m, const ql_linear *l, uint64_t seed) 
     return status;
 }
 
-/* --full: the file's weight, decoded, into its place in the trained region. */
-static ql_status init_linear(ql_model *m, const ql_linear *l) {
+/* DoRA: the magnitudes start at the row norms of the weight as the device holds it (B is 0). */
+static ql_status init_magnitude(ql_model *m, const ql_linear *l) {
+    const ql_backend *b = m->dev->backend;
+    ql_op_args a = {.row_norm = {.norm = {m->trained, m->params[l->adapter_m].first * sizeof(float),
+                                          1, l->n, l->n, QL_F32}}};
+    if (l->quantized)
+        a.row_norm.w = ql_linear_qmat(m, l);
+    else
+        a.row_norm.wd = ql_slot_mat(m, &l->dense);
+    uint64_t scratch = b->scratch_bytes(m->dev, QL_OP_ROW_NORM, &a);
+    ql_buffer *space = NULL;
+    if (scratch) {
+        QL_TRY(b->buffer_alloc(m->dev, QL_MEM_DEVICE, scratch, &space));
+        a.row_norm.scratch = (ql_mat){space, 0, 1, (int64_t)scratch, (int64_t)scratch, QL_U8};
+    }
+    ql_status s = ql_run_row_norm(m->queue, &a.row_norm);
+    if (s == QL_OK) s = b->queue_sync(m->queue);
+    b->buffer_free(space);
+    return s;
+}
+
+/* The file's weight, decoded, into its place in the trained region; a Conv1D as the file has it. */
+static ql_status init_linear(ql_model *m, const ql_linear *l, uint64_t seed) {
     uint64_t at = m->params[l->dense_param].first * sizeof(float);
+    if (l->fresh) return write_fresh(m, m->trained, at, &l->dense, l->tensor, seed);
+    if (l->from) return write_rows(m, l->from, m->trained, at, QL_F32);
     uint64_t bytes = (uint64_t)l->k * sizeof(float);
     ql_linear_rows rows = {0};
     QL_TRY(ql_linear_rows_open(m, l, &rows));
@@ -226,16 +286,37 @@ static ql_status init_linear(ql_model *m, const ql_linear *l) {
     return s;
 }
 
+static ql_status init_dense(ql_model *m, const ql_dense *d, uint64_t seed) {
+    uint64_t at = m->params[d->param].first * sizeof(float);
+    if (d->fresh) return write_fresh(m, m->trained, at, &d->slot, d->name, seed);
+    return write_rows(m, d->from, m->trained, at, QL_F32);
+}
+
+/* Trained rows of the embedding start as the file has them. */
+static ql_status init_token_rows(ql_model *m) {
+    const ql_token_table *t = &m->token_rows;
+    if (!t->n) return QL_OK;
+    int64_t cols = m->params[t->param].cols;
+    float *rows = ql_host_calloc((size_t)t->n, (size_t)cols * sizeof(float));
+    if (!rows) return QL_NOMEM("trainable tokens");
+    ql_status s = QL_OK;
+    for (int32_t i = 0; i < t->n && s == QL_OK; i++)
+        s = ql_source_read_row(m->embed->from, t->ids[i], rows + i * cols);
+    if (s == QL_OK) s = ql_param_write(m, t->param, rows);
+    ql_host_free(rows);
+    return s;
+}
+
 ql_status ql_model_init_trained(ql_model *m, uint64_t seed) {
     const ql_dense *d;
     for (int64_t i = 0; (d = ql_model_dense(m, i)); i++)
-        if (d->present && d->param >= 0)
-            QL_TRY(write_rows(m, d->from, m->trained, m->params[d->param].first * sizeof(float),
-                              QL_F32));
+        if (d->param >= 0) QL_TRY(init_dense(m, d, seed));
     const ql_linear *l;
     for (int64_t i = 0; (l = ql_model_linear(m, i)); i++) {
         if (l->adapter_a >= 0) QL_TRY(init_adapter_a(m, l, seed));
-        if (l->dense_param >= 0 && !(l == &m->head && m->tied)) QL_TRY(init_linear(m, l));
+        if (l->adapter_m >= 0) QL_TRY(init_magnitude(m, l));
+        if (l->dense_param >= 0 && !(l == m->head && m->tied && m->opts.full))
+            QL_TRY(init_linear(m, l, seed));
     }
-    return QL_OK;
+    return init_token_rows(m);
 }

@@ -38,12 +38,15 @@ static double yarn_freq(const ql_rope *r, double freq, int32_t k) {
     return freq / r->factor * ramp + freq * (1.0 - ramp);
 }
 
-static double inv_freq(const ql_rope *r, double theta, int32_t k) {
+static double inv_freq(const ql_rope *r, double theta, const float *divisors, int32_t k) {
+    if (divisors) return (float)(1.0 / (divisors[k] * pow(theta, 2.0 * k / r->rot)));
     double freq = (double)(float)pow(theta, -2.0 * k / r->rot);
     switch (r->kind) {
     case QL_ROPE_LINEAR: return (float)(freq / r->factor);
     case QL_ROPE_LLAMA3: return (float)llama3_freq(r, freq);
     case QL_ROPE_YARN: return (float)yarn_freq(r, freq, k);
+    case QL_ROPE_LONGROPE:
+    case QL_ROPE_NONE:
     case QL_ROPE_DEFAULT:
     case QL_ROPE_DYNAMIC: break;
     }
@@ -57,11 +60,14 @@ void ql_rope_fill(const ql_rope *r, int64_t positions, int64_t longest, float *o
         double stretch = r->factor * (double)longest / (double)r->max_positions - (r->factor - 1.0);
         theta *= pow(stretch, (double)r->rot / (r->rot - 2));
     }
-    double scale = r->kind == QL_ROPE_YARN ? r->attention_factor : 1.0;
+    bool long_kind = r->kind == QL_ROPE_LONGROPE;
+    double scale = r->kind == QL_ROPE_YARN || long_kind ? r->attention_factor : 1.0;
+    const float *divisors = NULL;
+    if (long_kind) divisors = longest > r->original_positions ? r->long_factor : r->short_factor;
     for (int64_t p = 0; p < positions; p++) {
         float *row = out + p * r->rot;
         for (int32_t k = 0; k < half; k++) {
-            double angle = (double)((float)p * (float)inv_freq(r, theta, k));
+            double angle = (double)((float)p * (float)inv_freq(r, theta, divisors, k));
             row[k] = (float)(cos(angle) * scale);
             row[half + k] = (float)(sin(angle) * scale);
         }

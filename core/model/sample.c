@@ -48,6 +48,8 @@ ql_status ql_sample(const ql_sampling *s, const float *logits, int64_t vocab, ui
                            (long long)i);
         if (logits[i] > logits[best]) best = i;
     }
+    if (logits[best] == -INFINITY)
+        return QL_FAIL(QL_ERR_INVALID, "no token may come next: every one is forbidden");
     if (s->temperature <= 0) {
         *out = (int32_t)best;
         return QL_OK;

@@ -6,7 +6,7 @@
 
 #include "core/base/hostmem.h"
 #include "core/device/device.h"
-#include "core/model/model_impl.h"
+#include "core/model/build_impl.h"
 
 uint64_t ql_slot_bytes(const ql_slot *s) {
     return (uint64_t)s->rows * (uint64_t)s->cols * ql_dtype_size(s->dtype);
@@ -44,6 +44,17 @@ ql_status ql_slot_for(ql_model *m, const void *p, int64_t rows, int64_t cols, ql
     return QL_OK;
 }
 
+void ql_slot_release(ql_model *m, ql_slot *s) {
+    if (s->region == QL_REGION_MAPPED) {
+        m->mapped_bytes -= m->mappings[s->index].bytes;
+        m->mappings[s->index].bytes = 0;
+    } else if (s->region == QL_REGION_WEIGHTS) {
+        uint64_t bytes = (ql_slot_bytes(s) + QL_SLOT_ALIGN - 1) / QL_SLOT_ALIGN * QL_SLOT_ALIGN;
+        if (s->off + bytes == m->weight_bytes) m->weight_bytes = s->off; /* else it stays unused */
+    }
+    s->region = QL_REGION_NONE;
+}
+
 ql_dtype ql_dense_dtype(const ql_source_tensor *t) {
     if (t->st) {
         if (t->st->dtype == QL_ST_F32) return QL_F32;
@@ -71,7 +82,7 @@ ql_status ql_param_add(ql_model *m, int64_t rows, int64_t cols, bool decay, int3
     QL_TRY(ql_host_grow((void **)&m->params, &m->cap_params, (size_t)m->n_params + 1,
                         sizeof(ql_param)));
     ql_param *p = &m->params[m->n_params];
-    *p = (ql_param){.rows = rows, .cols = cols, .decay = decay};
+    *p = (ql_param){.rows = rows, .cols = cols, .dims = 2, .decay = decay};
     va_list ap;
     va_start(ap, name_fmt);
     int n = vsnprintf(p->name, sizeof p->name, name_fmt, ap);
@@ -96,4 +107,25 @@ void ql_params_layout(ql_model *m) {
         if (pass == 0) m->n_decay = at;
     }
     m->n_trained = at;
+}
+
+ql_mat ql_slot_mat(const ql_model *m, const ql_slot *s) {
+    if (s->region == QL_REGION_NONE) return (ql_mat){0};
+    bool mapped = s->region == QL_REGION_MAPPED;
+    ql_buffer *buf = mapped                           ? m->mappings[s->index].buf
+                     : s->region == QL_REGION_TRAINED ? m->trained
+                                                      : m->weights;
+    return (ql_mat){buf, mapped ? 0 : s->off, s->rows, s->cols, s->cols, s->dtype};
+}
+
+ql_qmat ql_linear_qmat(const ql_model *m, const ql_linear *l) {
+    ql_qmat w = ql_linear_qmat_shape(l);
+    w.codes = ql_slot_mat(m, &l->codes);
+    w.table = ql_slot_mat(m, &l->table);
+    w.scale = ql_slot_mat(m, &l->scale);
+    w.zero = ql_slot_mat(m, &l->zero);
+    w.scale2 = ql_slot_mat(m, &l->scale2);
+    w.code2 = ql_slot_mat(m, &l->code2);
+    w.offset = ql_slot_mat(m, &l->offset);
+    return w;
 }

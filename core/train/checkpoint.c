@@ -113,6 +113,22 @@ static json_t *targets(const ql_lora_config *l) {
     return list;
 }
 
+/* The adapter's settings beyond rank, scaling and targets. */
+static int add_adapter(json_t *s, const ql_lora_config *l) {
+    static const char *const keys[] = {
+        "use_dora",        "rank_pattern",        "alpha_pattern",  "modules_to_save",
+        "exclude_modules", "layers_to_transform", "layers_pattern", "trainable_token_indices"};
+    json_t *all = NULL;
+    if (ql_lora_config_json(l, &(ql_lora_about){0}, &all) != QL_OK) return -1;
+    int bad = 0;
+    for (size_t i = 0; !bad && i < sizeof keys / sizeof *keys; i++) {
+        json_t *v = json_object_get(all, keys[i]);
+        bad = v ? json_object_set(s, keys[i], v) : json_object_set_new(s, keys[i], json_null());
+    }
+    json_decref(all);
+    return bad;
+}
+
 /* Settings that must be the same for the continuation to be the same run. */
 static json_t *settings(const ql_trainer *t) {
     const ql_train_opts *o = &t->o;
@@ -141,8 +157,9 @@ static json_t *settings(const ql_trainer *t) {
                 {"quant_rule", m->opts.quant.rule},
                 {"quantize_head", m->opts.quantize_head},
                 {"full", m->opts.full},
+                {"model_dropout", t->o.model_dropout},
                 {"hidden", m->arch.hidden},
-                {"layers", m->arch.layers},
+                {"layers", m->arch.body.layers + m->arch.encoder.layers},
                 {"vocab", m->arch.vocab},
                 {"trained", (int64_t)m->n_trained},
                 {"rows", t->has_feed ? t->feed.data->n : 0}};
@@ -165,6 +182,7 @@ static json_t *settings(const ql_trainer *t) {
     for (size_t i = 0; !bad && i < sizeof reals / sizeof *reals; i++)
         bad = json_object_set_new(s, reals[i].name, json_real(reals[i].value));
     if (!bad) bad = json_object_set_new(s, "lora_target_modules", targets(&m->lora));
+    if (!bad && m->has_lora) bad = add_adapter(s, &m->lora);
     if (!bad) return s;
     json_decref(s);
     return NULL;

@@ -29,6 +29,7 @@ ql_train_opts ql_train_opts_default(void) {
                            .beta2 = 0.999,
                            .epsilon = 1e-8,
                            .checkpoint = 1,
+                           .model_dropout = true,
                            .logits_chunk = 64,
                            .compute = QL_F32};
 }
@@ -68,23 +69,37 @@ static int32_t max_seqs(const ql_train_opts *o) {
     return o->packing ? o->batch * o->max_len / 2 : o->batch;
 }
 
+ql_graph_opts ql_train_graph_opts(const ql_model *m, const ql_train_opts *o) {
+    bool classes = m->arch.task == QL_TASK_CLASSIFY, pairs = m->arch.task == QL_TASK_SEQ2SEQ;
+    int32_t source = !pairs ? 0 : o->max_source_len > 0 ? o->max_source_len : o->max_len;
+    return (ql_graph_opts){.kind = QL_GRAPH_TRAIN,
+                           .compute = o->compute,
+                           .max_tokens = o->batch * o->max_len,
+                           .max_seqs = max_seqs(o),
+                           .max_len = o->max_len,
+                           .max_source_tokens = o->batch * source,
+                           .max_source_len = source,
+                           .max_labelled = classes ? max_seqs(o) : o->batch * o->max_len,
+                           .logits_chunk = o->logits_chunk,
+                           .checkpoint = o->checkpoint,
+                           .seed = o->seed,
+                           .label_smoothing = (float)o->label_smoothing,
+                           .model_dropout = o->model_dropout};
+}
+
 static ql_status make_graphs(ql_trainer *t) {
-    const ql_train_opts *o = &t->o;
-    ql_graph_opts g = {.kind = QL_GRAPH_TRAIN,
-                       .compute = o->compute,
-                       .max_tokens = o->batch * o->max_len,
-                       .max_seqs = max_seqs(o),
-                       .max_len = o->max_len,
-                       .max_labelled = o->batch * o->max_len,
-                       .logits_chunk = o->logits_chunk,
-                       .checkpoint = o->checkpoint,
-                       .seed = o->seed,
-                       .label_smoothing = (float)o->label_smoothing};
+    ql_graph_opts g = ql_train_graph_opts(t->m, &t->o);
     QL_TRY(ql_graph_create(t->m, &g, t->dev, &t->train));
-    if (!o->evaluate) return QL_OK;
+    if (!t->o.evaluate) return QL_OK;
     g.kind = QL_GRAPH_LOSS;
     g.label_smoothing = 0;
-    return ql_graph_create(t->m, &g, t->dev, &t->loss);
+    QL_TRY(ql_graph_create(t->m, &g, t->dev, &t->loss));
+    if (t->m->arch.task == QL_TASK_CAUSAL) return QL_OK;
+    const ql_predict_opts p = {.compute = g.compute,
+                               .batch = t->o.batch,
+                               .max_len = g.max_len,
+                               .max_source_len = g.max_source_len};
+    return ql_predictor_plan(t->m, &p, t->dev, &t->predictor);
 }
 
 /* Scratch of the update's own operators, inside the arena (nothing else is live then). */
@@ -103,6 +118,7 @@ static ql_status report(ql_trainer *t) {
     memset(r, 0, sizeof *r);
     QL_TRY(ql_graph_report(t->train, r));
     if (t->loss) QL_TRY(ql_graph_report(t->loss, r));
+    if (t->predictor.graph) QL_TRY(ql_graph_report(t->predictor.graph, r));
     uint64_t scratch = update_scratch(t);
     if (scratch > r->arena_bytes) {
         r->device[QL_POOL_SCRATCH] += scratch - r->arena_bytes;
@@ -165,16 +181,18 @@ static ql_status allocate(ql_trainer *t, const ql_dataset *data) {
     QL_TRY(b->buffer_alloc(t->dev, QL_MEM_DEVICE, SUM_BYTES, &t->sum));
     QL_TRY(ql_graph_bind(t->train, t->m, t->arena));
     if (t->loss) QL_TRY(ql_graph_bind(t->loss, t->m, t->arena));
+    if (t->predictor.graph) QL_TRY(ql_predictor_bind(&t->predictor, t->arena));
     QL_TRY(ql_model_init_trained(t->m, t->o.seed));
     int32_t tokens = t->o.batch * t->o.max_len;
     t->losses = ql_host_calloc((size_t)tokens, sizeof(float));
     t->batches = ql_host_calloc((size_t)t->o.accumulate, sizeof(ql_batch));
     if (!t->losses || !t->batches) return QL_NOMEM("micro-batches");
     if (!data) return total_steps(t);
-    for (int32_t i = 0; i < t->o.accumulate; i++)
-        QL_TRY(ql_batch_create(tokens, max_seqs(&t->o), &t->batches[i]));
     QL_TRY(ql_feed_create(data, &t->o, max_seqs(&t->o), &t->feed));
     t->has_feed = true;
+    int32_t source = t->feed.max_source_tokens;
+    for (int32_t i = 0; i < t->o.accumulate; i++)
+        QL_TRY(ql_batch_create(tokens, max_seqs(&t->o), source, &t->batches[i]));
     return total_steps(t);
 }
 
@@ -195,6 +213,7 @@ void ql_trainer_free(ql_trainer *t) {
     if (!t) return;
     ql_graph_free(t->train);
     ql_graph_free(t->loss);
+    ql_predictor_free(&t->predictor);
     t->dev->backend->buffer_free(t->arena);
     t->dev->backend->buffer_free(t->sum);
     if (t->m->queue == t->queue) t->m->queue = NULL;
@@ -347,7 +366,7 @@ ql_status ql_trainer_eval(ql_trainer *t, const ql_dataset *data, ql_eval_metrics
     ql_feed feed;
     QL_TRY(ql_feed_create(data, &o, max_seqs(&o), &feed));
     ql_batch b = {0};
-    ql_status s = ql_batch_create(o.batch * o.max_len, max_seqs(&o), &b);
+    ql_status s = ql_batch_create(o.batch * o.max_len, max_seqs(&o), feed.max_source_tokens, &b);
     ql_eval_metrics r = {0};
     bool ends = data->n == 0;
     while (s == QL_OK && !ends) {
@@ -361,4 +380,14 @@ ql_status ql_trainer_eval(ql_trainer *t, const ql_dataset *data, ql_eval_metrics
     ql_feed_free(&feed);
     if (s == QL_OK) *out = r;
     return s;
+}
+
+ql_status ql_trainer_predict(ql_trainer *t, const ql_dataset *data, float *logits, ql_scores *out) {
+    if (!t->predictor.graph) {
+        return QL_FAIL(
+            QL_ERR_INVALID,
+            "trainer: predicts only when made for evaluation, with a model of classes or "
+            "of an encoder and a decoder");
+    }
+    return ql_predictor_run(&t->predictor, t->queue, data, logits, out);
 }

@@ -9,24 +9,27 @@
 
 #include "core/data/batch.h"
 #include "core/model/build.h"
+#include "core/train/predict.h"
 #include "core/train/schedule.h"
 
 typedef struct ql_train_opts {
-    int32_t batch;        /* sequences per micro-batch (1)                                     */
-    int32_t accumulate;   /* micro-batches per optimizer step (16)                             */
-    int32_t max_len;      /* longest sequence that can occur                                   */
-    bool packing;         /* fill micro-batches up to batch * max_len tokens                   */
-    bool shuffle;         /* new order each epoch                                              */
-    int64_t max_steps;    /* optimizer steps; <= 0: from epochs                                */
-    double epochs;        /* 3                                                                 */
-    ql_schedule schedule; /* learning rate over steps; total is filled in                      */
+    int32_t batch;          /* sequences per micro-batch (1)                                     */
+    int32_t accumulate;     /* micro-batches per optimizer step (16)                             */
+    int32_t max_len;        /* longest sequence that can occur                                   */
+    int32_t max_source_len; /* longest encoder sequence (SEQ2SEQ); 0 = max_len                 */
+    bool packing;           /* fill micro-batches up to batch * max_len tokens                   */
+    bool shuffle;           /* new order each epoch                                              */
+    int64_t max_steps;      /* optimizer steps; <= 0: from epochs                                */
+    double epochs;          /* 3                                                                 */
+    ql_schedule schedule;   /* learning rate over steps; total is filled in                      */
     double weight_decay, max_grad_norm, beta1, beta2, epsilon;
     double label_smoothing;
     int32_t checkpoint;   /* blocks per gradient-checkpointing segment; 0 = off (1)            */
     int32_t logits_chunk; /* rows of logits at once (64)                                       */
     ql_dtype compute;     /* QL_F32, QL_BF16                                                   */
     uint64_t seed, data_seed;
-    bool evaluate; /* reserve a loss-only graph                                         */
+    bool model_dropout; /* drop activations as config.json says (true)                  */
+    bool evaluate;      /* reserve a loss-only graph                                         */
 } ql_train_opts;
 ql_train_opts ql_train_opts_default(void);
 QL_NODISCARD ql_status ql_train_opts_check(const ql_train_opts *o);
@@ -49,6 +52,9 @@ typedef struct ql_cursor {
 } ql_cursor;
 
 typedef struct ql_trainer ql_trainer;
+
+/* The training graph that these options mean for a model. */
+ql_graph_opts ql_train_graph_opts(const ql_model *m, const ql_train_opts *o);
 
 /* Exact device bytes of a trainer for this model (open, adapters attached, not placed). */
 QL_NODISCARD ql_status ql_trainer_plan(ql_model *m, const ql_train_opts *o, ql_device *dev,
@@ -80,6 +86,11 @@ QL_NODISCARD ql_status ql_trainer_gradients(ql_trainer *t, const ql_batch *const
                                             int32_t n, ql_step_metrics *out);
 /* Summed loss over a data set with the present values; needs opts.evaluate. */
 QL_NODISCARD ql_status ql_trainer_eval(ql_trainer *t, const ql_dataset *data, ql_eval_metrics *out);
+/* Predictions for every row of a data set against its answers; for models that classify or have an
+ * encoder and a decoder; needs opts.evaluate. `logits`: [data->n, n_labels] of CLASSIFY, or NULL.
+ */
+QL_NODISCARD ql_status ql_trainer_predict(ql_trainer *t, const ql_dataset *data, float *logits,
+                                          ql_scores *out);
 
 /* ---------------------------------------------------------------- checkpoints (checkpoint.c)
  * Folder: adapter/ (PEFT layout), optimizer.safetensors (m, v; trained values with --full),

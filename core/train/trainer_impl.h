@@ -10,6 +10,7 @@ struct ql_trainer {
     ql_device *dev;
     ql_queue *queue;
     ql_graph *train, *loss;
+    ql_predictor predictor; /* empty without opts.evaluate and for plain decoders */
     ql_buffer *arena, *sum;
     ql_memory_report report;
     float *losses;     /* host copy of a micro-batch's losses      */

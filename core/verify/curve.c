@@ -78,7 +78,9 @@ static ql_status take_steps(const run *r, ql_trainer *t, float *losses, float *n
     for (int64_t s = 0; s < r->steps; s++) {
         const int64_t *at = r->tokens + r->offset + s * r->batch * r->seq;
         ql_batch b = {0};
-        QL_TRY(ql_oracle_batch(at, NULL, at, r->batch, r->seq, &b));
+        ql_oracle_inputs in = {.rows = r->batch, .cols = r->seq, .label_cols = r->seq};
+        in.ids = in.labels = (int64_t *)(uintptr_t)at; /* read only */
+        QL_TRY(ql_oracle_batch(&in, &ql_trainer_model(t)->arch, &b));
         const ql_batch *one = &b;
         ql_step_metrics m;
         ql_status status = ql_trainer_step_on(t, &one, 1, &m);
@@ -170,7 +172,7 @@ ql_status ql_verify_curve(const char *dir, const ql_verify_opts *o, ql_device *d
     ql_trainer *t = NULL;
     ql_status s = read_run(dir, &r);
     ql_train_opts opts = options(&r, o);
-    if (s == QL_OK) s = ql_oracle_model(base, 4, init, &m);
+    if (s == QL_OK) s = ql_oracle_model(base, 4, true, init, &m);
     if (s == QL_OK) s = ql_trainer_create(m, &opts, dev, NULL, &t);
     if (s == QL_OK) s = ql_adapter_load(m, init);
     if (s == QL_OK) s = run_curve(dir, &r, t, o, results, out);

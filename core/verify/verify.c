@@ -16,43 +16,8 @@ typedef struct verifier {
     ql_device *dev;
     ql_st_file *oracle;
     ql_results *results;
-    int64_t rows, cols; /* of input_ids */
-    int64_t *ids, *labels;
-    float *mask;
+    ql_oracle_inputs in;
 } verifier;
-
-static ql_status read_ids(const verifier *v, const char *name, int64_t *rows, int64_t *cols,
-                          int64_t **out) {
-    const ql_st_tensor *t = ql_st_find(v->oracle, name);
-    if (!t || t->dims != 2)
-        return QL_FAIL(QL_ERR_FORMAT, "%s: the oracle has no matrix '%s'", v->dir, name);
-    int64_t *x = ql_host_calloc((size_t)t->numel, sizeof(int64_t));
-    if (!x) return QL_NOMEM("oracle ids");
-    ql_status s = ql_st_read_i64(t, 0, t->numel, x);
-    if (s != QL_OK) {
-        ql_host_free(x);
-        return s;
-    }
-    *rows = t->shape[0];
-    *cols = t->shape[1];
-    *out = x;
-    return QL_OK;
-}
-
-static ql_status read_inputs(verifier *v) {
-    int64_t rows = 0, cols = 0, *mask = NULL;
-    QL_TRY(read_ids(v, "input_ids", &v->rows, &v->cols, &v->ids));
-    QL_TRY(read_ids(v, "labels", &rows, &cols, &v->labels));
-    QL_TRY(read_ids(v, "attention_mask", &rows, &cols, &mask));
-    v->mask = ql_host_calloc((size_t)(v->rows * v->cols), sizeof(float));
-    bool same = rows == v->rows && cols == v->cols;
-    for (int64_t i = 0; v->mask && same && i < rows * cols; i++) v->mask[i] = (float)mask[i];
-    ql_host_free(mask);
-    if (!v->mask) return QL_NOMEM("oracle ids");
-    return same ? QL_OK
-                : QL_FAIL(QL_ERR_FORMAT, "%s: input_ids, labels and attention_mask differ in shape",
-                          v->dir);
-}
 
 /* ---------------------------------------------------------------- logits */
 
@@ -65,6 +30,8 @@ static ql_status run_frozen(const verifier *v, ql_model *m, ql_graph_kind kind, 
                        .max_tokens = b->tokens,
                        .max_seqs = b->seqs,
                        .max_len = b->longest,
+                       .max_source_tokens = b->source.tokens,
+                       .max_source_len = b->source.longest,
                        .max_labelled = b->tokens,
                        .logits_chunk = 16}; /* several chunks, so that chunking is verified too */
     ql_graph *g = NULL;
@@ -82,36 +49,52 @@ static ql_status run_frozen(const verifier *v, ql_model *m, ql_graph_kind kind, 
     return s;
 }
 
-/* Logits of all rows of `b` -> out [tokens, V]. */
+/* Logits of all rows of `b`, of its labelled rows when it is classified -> out. */
 static ql_status all_logits(const verifier *v, ql_model *m, const ql_batch *b, float *out) {
+    uint64_t columns = (uint64_t)ql_arch_outputs(&m->arch);
+    if (m->arch.task == QL_TASK_CLASSIFY)
+        return run_frozen(v, m, QL_GRAPH_LOGITS, b, out, (uint64_t)b->labelled * columns);
     ql_batch rows = *b;
     rows.labelled = b->tokens;
     rows.label_row = ql_host_calloc((size_t)b->tokens, sizeof(int32_t));
     rows.label_target = ql_host_calloc((size_t)b->tokens, sizeof(int32_t));
     ql_status s = rows.label_row && rows.label_target ? QL_OK : QL_NOMEM("logits");
     for (int32_t i = 0; s == QL_OK && i < b->tokens; i++) rows.label_row[i] = i;
-    uint64_t n = (uint64_t)b->tokens * (uint64_t)m->arch.vocab;
-    if (s == QL_OK) s = run_frozen(v, m, QL_GRAPH_LOGITS, &rows, out, n);
+    if (s == QL_OK)
+        s = run_frozen(v, m, QL_GRAPH_LOGITS, &rows, out, (uint64_t)b->tokens * columns);
     ql_host_free(rows.label_row);
     ql_host_free(rows.label_target);
     return s;
 }
 
-/* Adds "<name>.logits" [rows, cols, V]: packed rows go back to their places, others stay zero. */
+/* Where the packed rows of a case's logits stand: [rows, cols, outputs], without `mask`ed rows;
+ * cols 0: [rows, outputs]. */
+typedef struct logit_shape {
+    int64_t rows, cols;
+    const float *mask;
+} logit_shape;
+
+static logit_shape shape_of(const verifier *v, const ql_model *m) {
+    if (m->arch.task == QL_TASK_CLASSIFY) return (logit_shape){v->in.rows, 0, NULL};
+    if (m->arch.task == QL_TASK_SEQ2SEQ) return (logit_shape){v->in.rows, v->in.label_cols, NULL};
+    return (logit_shape){v->in.rows, v->in.cols, v->in.mask};
+}
+
+/* Adds "<name>.logits": packed rows go back to their places, others stay zero. */
 static ql_status add_logits(const verifier *v, ql_model *m, const char *name, const ql_batch *b,
-                            int64_t rows, int64_t cols, const float *mask) {
+                            logit_shape at) {
     char full[64];
     snprintf(full, sizeof full, "%s.logits", name);
-    int64_t shape[3] = {rows, cols, m->arch.vocab};
+    int64_t outputs = ql_arch_outputs(&m->arch), rows = at.rows * (at.cols ? at.cols : 1);
+    int64_t three[3] = {at.rows, at.cols, outputs}, two[2] = {at.rows, outputs};
     float *out = NULL;
-    QL_TRY(ql_results_add(v->results, full, 3, shape, &out));
-    float *packed = ql_host_calloc((size_t)b->tokens * (size_t)m->arch.vocab, sizeof(float));
+    QL_TRY(ql_results_add(v->results, full, at.cols ? 3 : 2, at.cols ? three : two, &out));
+    float *packed = ql_host_calloc((size_t)b->tokens * (size_t)outputs, sizeof(float));
     if (!packed) return QL_NOMEM("logits");
     ql_status s = all_logits(v, m, b, packed);
-    for (int64_t i = 0, at = 0; s == QL_OK && i < rows * cols; i++) {
-        if (mask && mask[i] == 0) continue;
-        memcpy(out + i * m->arch.vocab, packed + at++ * m->arch.vocab,
-               (size_t)m->arch.vocab * sizeof(float));
+    for (int64_t i = 0, row = 0; s == QL_OK && i < rows; i++) {
+        if (at.mask && at.mask[i] == 0) continue;
+        memcpy(out + i * outputs, packed + row++ * outputs, (size_t)outputs * sizeof(float));
     }
     ql_host_free(packed);
     return s;
@@ -141,12 +124,12 @@ static ql_status mean_loss(const verifier *v, ql_model *m, const ql_batch *b, do
 }
 
 static ql_status frozen_on(const verifier *v, ql_model *m, const char *name, const ql_batch *b,
-                           int64_t rows, int64_t cols, const float *mask) {
+                           logit_shape shape) {
     ql_queue *q = NULL;
     QL_TRY(v->dev->backend->queue_create(v->dev, &q));
     double loss = 0;
     ql_status s = ql_model_place(m, v->dev, q);
-    if (s == QL_OK) s = add_logits(v, m, name, b, rows, cols, mask);
+    if (s == QL_OK) s = add_logits(v, m, name, b, shape);
     if (s == QL_OK) s = mean_loss(v, m, b, &loss);
     if (s == QL_OK) s = add_scalars(v, name, "loss", &loss, 1);
     v->dev->backend->queue_destroy(q);
@@ -157,45 +140,49 @@ static ql_status frozen_on(const verifier *v, ql_model *m, const char *name, con
 static ql_status verify_plain(const verifier *v) {
     ql_model *m = NULL;
     ql_batch b = {0};
-    QL_TRY(ql_oracle_batch(v->ids, v->mask, v->labels, v->rows, v->cols, &b));
-    ql_status s = ql_oracle_model(v->dir, 16, NULL, &m);
-    if (s == QL_OK) s = frozen_on(v, m, "plain", &b, v->rows, v->cols, v->mask);
+    ql_status s = ql_oracle_model(v->dir, 16, false, NULL, &m);
+    if (s == QL_OK) s = ql_oracle_batch(&v->in, &m->arch, &b);
+    if (s == QL_OK) s = frozen_on(v, m, "plain", &b, shape_of(v, m));
     ql_model_close(m);
     ql_batch_free(&b);
     return s;
 }
 
-/* Copies int64 ids to the int32 that batches use. */
-static ql_status narrow(const int64_t *x, int64_t n, int32_t **out) {
-    int32_t *y = ql_host_calloc((size_t)n, sizeof(int32_t));
-    if (!y) return QL_NOMEM("oracle ids");
-    for (int64_t i = 0; i < n; i++) y[i] = (int32_t)x[i];
-    *out = y;
+/* Row vectors of int64 as the int32 that batches use. */
+static ql_status read_row(const verifier *v, const char *name, int32_t *n, int32_t **out) {
+    const ql_st_tensor *t = ql_st_find(v->oracle, name);
+    if (!t || t->numel < 1 || t->numel > INT32_MAX || (*n && t->numel != *n))
+        return QL_FAIL(QL_ERR_FORMAT, "%s: the oracle has no row '%s' of the others' length",
+                       v->dir, name);
+    *n = (int32_t)t->numel;
+    int64_t *wide = ql_host_calloc((size_t)*n, sizeof(int64_t));
+    int32_t *x = ql_host_calloc((size_t)*n, sizeof(int32_t));
+    ql_status s = wide && x ? ql_st_read_i64(t, 0, *n, wide) : QL_NOMEM("oracle ids");
+    for (int32_t i = 0; s == QL_OK && i < *n; i++) x[i] = (int32_t)wide[i];
+    ql_host_free(wide);
+    if (s != QL_OK) {
+        ql_host_free(x);
+        return s;
+    }
+    *out = x;
     return QL_OK;
 }
 
 static ql_status verify_packed(const verifier *v) {
     static const char *const names[3] = {"packed.input_ids", "packed.labels",
                                          "packed.position_ids"};
-    int64_t rows = 0, cols = 0, *wide[3] = {NULL};
-    int32_t *x[3] = {NULL};
+    int32_t n = 0, *x[3] = {NULL};
     ql_status s = QL_OK;
-    for (int i = 0; i < 3 && s == QL_OK; i++) {
-        s = read_ids(v, names[i], &rows, &cols, &wide[i]);
-        if (s == QL_OK) s = narrow(wide[i], rows * cols, &x[i]);
-    }
+    for (int i = 0; i < 3 && s == QL_OK; i++) s = read_row(v, names[i], &n, &x[i]);
     ql_batch b = {0};
     ql_model *m = NULL;
-    if (s == QL_OK) s = ql_batch_create((int32_t)(rows * cols), (int32_t)(rows * cols), &b);
-    if (s == QL_OK) s = ql_batch_fill_flat(&b, x[0], x[1], x[2], (int32_t)(rows * cols));
-    if (s == QL_OK) s = ql_oracle_model(v->dir, 16, NULL, &m);
-    if (s == QL_OK) s = frozen_on(v, m, "packed", &b, rows, cols, NULL);
+    if (s == QL_OK) s = ql_batch_create(n, n, 0, &b);
+    if (s == QL_OK) s = ql_batch_fill_flat(&b, x[0], x[1], x[2], n);
+    if (s == QL_OK) s = ql_oracle_model(v->dir, 16, false, NULL, &m);
+    if (s == QL_OK) s = frozen_on(v, m, "packed", &b, (logit_shape){1, n, NULL});
     ql_model_close(m);
     ql_batch_free(&b);
-    for (int i = 0; i < 3; i++) {
-        ql_host_free(wide[i]);
-        ql_host_free(x[i]);
-    }
+    for (int i = 0; i < 3; i++) ql_host_free(x[i]);
     return s;
 }
 
@@ -206,12 +193,16 @@ static ql_status add_params(const verifier *v, ql_model *m, const char *prefix, 
     char full[256];
     for (int32_t i = 0; i < m->n_params; i++) {
         const ql_param *p = &m->params[i];
-        int64_t shape[2] = {p->rows, p->cols};
+        const int64_t shape[2] = {p->rows, p->cols};
         float *out = NULL;
-        int n = snprintf(full, sizeof full, "%s.%s.base_model.model.%s", prefix, kind, p->name);
+        /* In PEFT's module the magnitudes are a layer with a weight; in its files a vector. */
+        bool magnitude = strstr(p->name, ".lora_magnitude_vector") != NULL;
+        int n = snprintf(full, sizeof full, "%s.%s.base_model.model.%s%s", prefix, kind, p->name,
+                         magnitude ? ".weight" : "");
         if (n < 0 || (size_t)n >= sizeof full)
             return QL_FAIL(QL_ERR_INVALID, "name '%s' is too long", p->name);
-        QL_TRY(ql_results_add(v->results, full, 2, shape, &out));
+        bool vector = p->dims == 1;
+        QL_TRY(ql_results_add(v->results, full, vector ? 1 : 2, vector ? shape + 1 : shape, &out));
         QL_TRY(grad ? ql_param_read_grad(m, i, out) : ql_param_read(m, i, out));
     }
     return QL_OK;
@@ -223,6 +214,7 @@ static ql_train_opts oracle_training(const verifier *v, const ql_batch *b) {
     o.batch = b->seqs;
     o.accumulate = 1;
     o.max_len = (b->tokens + b->seqs - 1) / b->seqs > b->longest ? b->tokens : b->longest;
+    o.max_source_len = b->source.longest;
     o.schedule = (ql_schedule){QL_SCHEDULE_CONSTANT, 1e-3, 0, 3};
     o.max_steps = 3;
     o.weight_decay = 0.01;
@@ -237,7 +229,7 @@ static ql_status adapter_steps(const verifier *v, ql_model *m, ql_trainer *t, co
                                const ql_batch *b) {
     ql_step_metrics r;
     double losses[4], norms[3];
-    QL_TRY(add_logits(v, m, name, b, v->rows, v->cols, v->mask));
+    QL_TRY(add_logits(v, m, name, b, shape_of(v, m)));
     QL_TRY(ql_trainer_gradients(t, &b, 1, &r));
     QL_TRY(add_scalars(v, name, "loss", &r.loss, 1));
     QL_TRY(add_params(v, m, name, "grad", true));
@@ -253,18 +245,35 @@ static ql_status adapter_steps(const verifier *v, ql_model *m, ql_trainer *t, co
     return add_params(v, m, name, "after3", false);
 }
 
-static ql_status verify_adapter(const verifier *v, const char *name, const char *folder) {
+/* What a case of an adapter does: logits and loss only, or three steps of training as well. */
+typedef struct adapter_case {
+    const char *name, *folder;
+    bool double_quant, steps;
+} adapter_case;
+
+static ql_status adapter_values(const verifier *v, ql_model *m, ql_trainer *t,
+                                const adapter_case *c, const ql_batch *b) {
+    ql_step_metrics r;
+    if (c->steps) return adapter_steps(v, m, t, c->name, b);
+    QL_TRY(add_logits(v, m, c->name, b, shape_of(v, m)));
+    QL_TRY(ql_trainer_gradients(t, &b, 1, &r));
+    return add_scalars(v, c->name, "loss", &r.loss, 1);
+}
+
+static ql_status verify_adapter(const verifier *v, const adapter_case *c) {
     char dir[QL_PATH_MAX];
-    QL_TRY(ql_path_join(dir, v->dir, folder));
+    QL_TRY(ql_path_join(dir, v->dir, c->folder));
     ql_batch b = {0};
-    QL_TRY(ql_oracle_batch(v->ids, v->mask, v->labels, v->rows, v->cols, &b));
     ql_model *m = NULL;
     ql_trainer *t = NULL;
-    ql_status s = ql_oracle_model(v->dir, 4, dir, &m);
-    ql_train_opts o = oracle_training(v, &b);
-    if (s == QL_OK) s = ql_trainer_create(m, &o, v->dev, NULL, &t);
+    ql_status s = ql_oracle_model(v->dir, 4, c->double_quant, dir, &m);
+    if (s == QL_OK) s = ql_oracle_batch(&v->in, &m->arch, &b);
+    if (s == QL_OK) {
+        ql_train_opts o = oracle_training(v, &b);
+        s = ql_trainer_create(m, &o, v->dev, NULL, &t);
+    }
     if (s == QL_OK) s = ql_adapter_load(m, dir);
-    if (s == QL_OK) s = adapter_steps(v, m, t, name, &b);
+    if (s == QL_OK) s = adapter_values(v, m, t, c, &b);
     ql_trainer_free(t);
     ql_model_close(m);
     ql_batch_free(&b);
@@ -286,41 +295,52 @@ static void append_name(char list[256], const char *name) {
 
 static ql_status run_cases(const verifier *v, ql_verify_report *out) {
     static const struct {
-        const char *name;
         unsigned bit;
-        const char *adapter;
-    } cases[] = {{"plain", QL_VERIFY_PLAIN, NULL},
-                 {"packed", QL_VERIFY_PACKED, NULL},
-                 {"qlora", QL_VERIFY_QLORA, "adapter"},
-                 {"rslora", QL_VERIFY_RSLORA, "adapter-rslora"},
-                 {"dora", 0, NULL},
-                 {"loftq", 0, NULL}};
+        adapter_case c;
+    } cases[] = {{QL_VERIFY_PLAIN, {"plain", NULL, false, false}},
+                 {QL_VERIFY_PACKED, {"packed", NULL, false, false}},
+                 {QL_VERIFY_QLORA, {"qlora", "adapter", true, true}},
+                 {QL_VERIFY_RSLORA, {"rslora", "adapter-rslora", true, true}},
+                 {QL_VERIFY_DORA, {"dora", "adapter-dora", true, true}},
+                 {QL_VERIFY_LOFTQ, {"loftq", "adapter-loftq", false, false}}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        bool here = oracle_has(v->oracle, cases[i].name), asked = v->o->cases & cases[i].bit;
-        if (here && !asked) append_name(out->not_run, cases[i].name);
-        if (!here && asked) append_name(out->absent, cases[i].name);
+        const adapter_case *c = &cases[i].c;
+        bool here = oracle_has(v->oracle, c->name), asked = v->o->cases & cases[i].bit;
+        if (here && !asked) append_name(out->not_run, c->name);
+        if (!here && asked) append_name(out->absent, c->name);
         if (!here || !asked) continue;
         if (cases[i].bit == QL_VERIFY_PLAIN)
             QL_TRY(verify_plain(v));
         else if (cases[i].bit == QL_VERIFY_PACKED)
             QL_TRY(verify_packed(v));
         else
-            QL_TRY(verify_adapter(v, cases[i].name, cases[i].adapter));
+            QL_TRY(verify_adapter(v, c));
     }
     return QL_OK;
+}
+
+/* Rows of logits that have no defined value: padding of a causal model. */
+static ql_status logit_mask(const verifier *v, const float **out) {
+    ql_source *source = NULL;
+    ql_arch arch;
+    QL_TRY(ql_source_open_config(v->dir, &source));
+    ql_status s = ql_arch_from_config(ql_source_config(source), v->dir, &arch);
+    ql_source_close(source);
+    if (s == QL_OK) *out = arch.task == QL_TASK_CAUSAL ? v->in.mask : NULL;
+    return s;
 }
 
 static ql_status verify_oracle(const char *dir, const char *path, const ql_verify_opts *o,
                                ql_device *dev, ql_results *results, ql_verify_report *out) {
     verifier v = {.dir = dir, .o = o, .dev = dev, .results = results};
     QL_TRY(ql_st_open(path, &v.oracle));
-    ql_status s = read_inputs(&v);
+    ql_status s = ql_oracle_inputs_read(v.oracle, dir, &v.in);
     if (s == QL_OK) s = run_cases(&v, out);
+    const float *mask = NULL;
+    if (s == QL_OK) s = logit_mask(&v, &mask);
     if (s == QL_OK)
-        s = ql_results_compare(results, v.oracle, v.mask, v.rows * v.cols, o->compute, out);
-    ql_host_free(v.ids);
-    ql_host_free(v.labels);
-    ql_host_free(v.mask);
+        s = ql_results_compare(results, v.oracle, mask, v.in.rows * v.in.cols, o->compute, out);
+    ql_oracle_inputs_free(&v.in);
     ql_st_close(v.oracle);
     return s;
 }

@@ -17,7 +17,9 @@ enum {
     QL_VERIFY_QLORA = 4,
     QL_VERIFY_RSLORA = 8,
     QL_VERIFY_CURVE = 16,
-    QL_VERIFY_ALL = 31
+    QL_VERIFY_DORA = 32,
+    QL_VERIFY_LOFTQ = 64,
+    QL_VERIFY_ALL = 127
 };
 
 typedef struct ql_verify_opts {

@@ -213,6 +213,14 @@ typedef struct qlora_lora_opts {
                             "q_proj,v_proj"; or a regular expression for whole module paths     */
     bool rslora;         /* false; true: alpha / sqrt(r)                                        */
     bool gaussian;       /* false: PEFT's uniform A; true: normal A with deviation 1 / r        */
+    /* The rest as PEFT's LoraConfig has it; NULL (default) = none. */
+    bool dora;                       /* false; true: a trained magnitude per row                */
+    const char *rank_pattern;        /* "q_proj=16,down_proj=4": other ranks                    */
+    const char *alpha_pattern;       /* likewise                                                */
+    const char *modules_to_save;     /* "classifier,lm_head": trained whole                     */
+    const char *exclude_modules;     /* like targets                                            */
+    const char *layers_to_transform; /* "0,1,5-7"                                               */
+    const char *trainable_tokens;    /* "5,9-12": rows of the embedding                         */
 } qlora_lora_opts;
 
 QL_API void qlora_lora_opts_init(qlora_lora_opts *o, size_t size);
@@ -309,6 +317,7 @@ typedef struct qlora_train_opts {
     uint64_t data_seed;       /* 0: of the order of the rows                                   */
     bool shuffle;             /* true: a new order each epoch                                  */
     bool packing;             /* false; true: fill micro-batches with as many rows as fit      */
+    bool no_model_dropout;    /* false: activations drop as config.json says                   */
     bool evaluate;            /* true: reserve what qlora_trainer_evaluate needs               */
 } qlora_train_opts;
 
@@ -390,8 +399,14 @@ typedef struct qlora_generate_opts {
     const char *chat_template; /* qlora_generate_text only: as in qlora_data_opts                */
     const char *system;        /* qlora_generate_text only: NULL (default) = no system message   */
     bool (*on_token)(void *user, int32_t id); /* each new id as it comes; false ends the text     */
-    void *user;      /* passed to on_token                                             */
-    bool ignore_eos; /* false; true: only `stop` and max_new_tokens end the text       */
+    void *user;                 /* passed to on_token                                             */
+    bool ignore_eos;            /* false; true: only `stop` and max_new_tokens end the text       */
+    int64_t num_beams;          /* 1 (default); more: beam search, with a temperature of 0     */
+    double length_penalty;      /* 1: a beam's score is its log probability / length^this      */
+    const char *early_stopping; /* of beams: "false" (default), "true", "never"                */
+    int64_t no_repeat_ngram_size; /* 0 (default) = off: no run of so many ids comes twice        */
+    int64_t min_length;           /* 0: no end before so many ids, those given counted           */
+    int64_t decoder_start;        /* of an encoder-decoder; -1 (default) = as its files say      */
 } qlora_generate_opts;
 
 QL_API void qlora_generate_opts_init(qlora_generate_opts *o, size_t size);
@@ -402,13 +417,14 @@ static inline qlora_generate_opts qlora_generate_defaults(void) {
 }
 
 /* Continues prompt[0..n), n >= 1: *ids[*n_ids] are the new ids only, the one that ended the text
- * included. Also while a trainer of the model exists, with the values reached so far. Freed with
- * qlora_free. */
+ * included. An encoder-decoder reads the prompt as its source text. on_token hears of what beams
+ * found when they are done. Also while a trainer of the model exists, with the values reached so
+ * far. Freed with qlora_free. */
 QL_API QL_NODISCARD ql_status qlora_generate(qlora_model *m, const int32_t *prompt, size_t n,
                                              const qlora_generate_opts *opts, int32_t **ids,
                                              size_t *n_ids);
 /* Answers a question: the prompt as a user's message through the chat template, or as it is when
- * the model has none. *text has no special tokens; freed with qlora_free. */
+ * the model has none or has an encoder. *text has no special tokens; freed with qlora_free. */
 QL_API QL_NODISCARD ql_status qlora_generate_text(qlora_model *m, const char *prompt,
                                                   const qlora_generate_opts *opts, char **text);
 

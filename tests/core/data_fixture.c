@@ -51,6 +51,27 @@ ql_tokenizer *fixture_byte_tokenizer(void) {
     return open_or_fail(QL_TEST_DATA "/tokenizer-bytes");
 }
 
+ql_tokenizer *fixture_byte_tokenizer_with(const char *post_processor) {
+    char folder[] = "/tmp/qlora-test-XXXXXX", path[64];
+    json_error_t err;
+    json_t *doc = json_load_file(QL_TEST_DATA "/tokenizer-bytes/tokenizer.json", 0, &err);
+    json_t *config = json_load_file(QL_TEST_DATA "/tokenizer-bytes/tokenizer_config.json", 0, &err);
+    json_t *post = json_loads(post_processor, 0, &err);
+    if (!doc || !config || !post || !mkdtemp(folder)) fail_msg("%s: %s", post_processor, err.text);
+    assert_int_equal(json_object_set_new(doc, "post_processor", post), 0);
+    (void)snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    assert_int_equal(json_dump_file(doc, path, 0), 0);
+    (void)json_object_del(config, "add_bos_token"); /* they would override it */
+    (void)json_object_del(config, "add_eos_token");
+    (void)snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
+    assert_int_equal(json_dump_file(config, path, 0), 0);
+    json_decref(doc);
+    json_decref(config);
+    ql_tokenizer *tok = open_or_fail(folder);
+    assert_int_equal(ql_dir_remove(folder), QL_OK);
+    return tok;
+}
+
 ql_tokenizer *fixture_shared_tokenizer(const char *name) {
     static const char *const FILES[] = {"tokenizer.json", "tokenizer_config.json"};
     char folder[] = "/tmp/qlora-test-XXXXXX", packed[1024], command[2560];

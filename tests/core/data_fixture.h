@@ -18,6 +18,21 @@ json_t *fixture_shared_lines(const char *name); /* below shared/fixtures */
 
 /* tests/data/tokenizer-bytes: the id of byte b is b + 4. */
 ql_tokenizer *fixture_byte_tokenizer(void);
+/* The same with another post-processor, a JSON object as in tokenizer.json. */
+ql_tokenizer *fixture_byte_tokenizer_with(const char *post_processor);
+#define FIXTURE_BERT "{\"type\":\"BertProcessing\",\"sep\":[\"</s>\",1],\"cls\":[\"<s>\",0]}"
+#define FIXTURE_ROBERTA                                                                            \
+    "{\"type\":\"RobertaProcessing\",\"sep\":[\"</"                                                \
+    "s>\",1],\"cls\":[\"<s>\",0],\"trim_offsets\":true,"                                           \
+    "\"add_prefix_space\":false}"
+#define FIXTURE_T5                                                                                 \
+    "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},"    \
+    "{\"SpecialToken\":{\"id\":\"</s>\",\"type_id\":0}}],\"pair\":[{\"Sequence\":{\"id\":\"A\","   \
+    "\"type_id\":0}},{\"SpecialToken\":{\"id\":\"</"                                               \
+    "s>\",\"type_id\":0}},{\"Sequence\":{\"id\":\"B\","                                            \
+    "\"type_id\":0}},{\"SpecialToken\":{\"id\":\"</s>\",\"type_id\":0}}],\"special_tokens\":{\"</" \
+    "s>\":"                                                                                        \
+    "{\"id\":\"</s>\",\"ids\":[1],\"tokens\":[\"</s>\"]}}}"
 /* shared/fixtures/tokenizers/NAME, unpacked into a temporary folder; NULL when it, or the program
  * xz, is absent. */
 ql_tokenizer *fixture_shared_tokenizer(const char *name);

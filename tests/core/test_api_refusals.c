@@ -172,7 +172,7 @@ static void wrong_files_are_refused_and_leave_no_trace(void **state) {
     size_t n;
     assert_true(qlora_encode(m, "a", false, &ids, &n) != QL_OK);
     FAILS(qlora_adapter_load(m, temp_folder()), QL_ERR_NOT_FOUND, "adapter_model");
-    FAILS(qlora_adapter_load(m, TINY "/adapter-dora"), QL_ERR_UNSUPPORTED, "use_dora");
+    FAILS(qlora_adapter_load(m, TINY "/adapter-loftq"), QL_ERR_UNSUPPORTED, "loftq");
     qlora_quantized q;
     qlora_quantize_opts qo = qlora_quantize_defaults();
     qo.block = 0;

@@ -11,6 +11,9 @@
 /* m must be placed; out is [n, vocab]: row i is what the model expects after ids[0..i]. */
 QL_NODISCARD ql_status logits_of_sequence(ql_model *m, ql_dtype compute, const int32_t *ids,
                                           int32_t n, float *out);
+/* The same of a decoder's ids behind an encoder that reads `source`. */
+QL_NODISCARD ql_status logits_of_pair(ql_model *m, ql_dtype compute, const int32_t *source,
+                                      int32_t n_source, const int32_t *ids, int32_t n, float *out);
 /* Places a model on dev with a queue of its own; give the queue back with logits_release. */
 QL_NODISCARD ql_status logits_place(ql_model *m, ql_device *dev, ql_queue **out);
 void logits_release(ql_model *m, ql_queue *q);

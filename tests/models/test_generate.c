@@ -17,40 +17,37 @@
 #include "core/base/rng.h"
 #include "core/model/generate.h"
 #include "tests/models/logits.h"
+#include "tests/models/recorded.h"
 #include "tests/support/engine.h"
 
 #define STORIES QL_TEST_SHARED "/fixtures/models/stories260k"
-#define LONGEST 64
+#define LONGEST RECORDED_LONGEST
 #define VOCAB   512
 
-static const char *const fixtures[] = {"tiny-llama", "tiny-llama-linear", "tiny-llama-rope3",
-                                       "tiny-llama-yarn", "tiny-mistral"};
+static const char *const fixtures[] = {"tiny-llama",
+                                       "tiny-llama-linear",
+                                       "tiny-llama-rope3",
+                                       "tiny-llama-yarn",
+                                       "tiny-llama-tied",
+                                       "tiny-mistral",
+                                       "tiny-qwen2",
+                                       "tiny-qwen2-window",
+                                       "tiny-qwen3",
+                                       "tiny-gemma2",
+                                       "tiny-gemma3",
+                                       "tiny-phi3",
+                                       "tiny-opt",
+                                       "tiny-opt-post",
+                                       "tiny-gpt-neox",
+                                       "tiny-gpt-neox-seq",
+                                       "tiny-gpt2",
+                                       "tiny-falcon",
+                                       "tiny-falcon-new",
+                                       "tiny-stablelm",
+                                       "tiny-stablelm-parallel",
+                                       "tiny-stablelm-qknorm",
+                                       "tiny-falcon-rw"};
 enum { N_FIXTURES = sizeof fixtures / sizeof *fixtures };
-
-static ql_model *open_folder(const char *path) {
-    ql_source *source = NULL;
-    ql_model *m = NULL;
-    OK(ql_source_open(path, &source));
-    ql_model_opts o = ql_model_opts_default();
-    o.bits = 16;
-    OK(ql_model_open(source, &o, &m));
-    return m;
-}
-
-static json_t *recorded(const char *name) {
-    char path[QL_PATH_MAX];
-    snprintf(path, sizeof path, QL_TEST_DATA "/generate/%s.json", name);
-    json_t *j = NULL;
-    OK(ql_json_read(path, &j));
-    return j;
-}
-
-static int32_t read_ids(const json_t *list, int32_t *out) {
-    size_t n = json_array_size(list);
-    assert_true(n > 0 && n <= LONGEST);
-    for (size_t i = 0; i < n; i++) out[i] = (int32_t)json_integer_value(json_array_get(list, i));
-    return (int32_t)n;
-}
 
 /* Greedy tokens after `prompt` through the cache. */
 static void greedy(ql_generator *g, ql_model *m, const int32_t *prompt, int32_t n, int32_t *out,
@@ -80,15 +77,15 @@ static void greedy_without_cache(ql_model *m, const int32_t *prompt, int32_t n, 
 
 static void follow_recorded(const char *name, const char *folder, int threads) {
     ql_device *dev = engine_device(threads);
-    ql_model *m = open_folder(folder);
+    ql_model *m = recorded_model(folder);
     ql_generator *g = NULL;
     OK(ql_generator_create(m, QL_F32, LONGEST, dev, &g));
-    json_t *j = recorded(name), *row;
+    json_t *j = recorded_json(name), *row;
     size_t i;
     json_array_foreach(json_object_get(j, "rows"), i, row) {
         int32_t prompt[LONGEST], want[LONGEST], have[LONGEST], plain[LONGEST];
-        int32_t n = read_ids(json_object_get(row, "prompt"), prompt);
-        int32_t count = read_ids(json_object_get(row, "new"), want);
+        int32_t n = recorded_ids(json_object_get(row, "prompt"), prompt);
+        int32_t count = recorded_ids(json_object_get(row, "new"), want);
         greedy(g, m, prompt, n, have, count);
         assert_memory_equal(have, want, (size_t)count * sizeof *want);
         assert_int_equal(ql_generator_position(g), n + count - 1);
@@ -107,6 +104,7 @@ static void greedy_gives_the_recorded_tokens_with_and_without_cache(void **state
     (void)state;
     for (int i = 0; i < N_FIXTURES; i++) {
         char folder[QL_PATH_MAX];
+        print_message("%s\n", fixtures[i]);
         OK(ql_path_join(folder, QL_TEST_DATA "/models", fixtures[i]));
         follow_recorded(fixtures[i], folder, 1 + i % 2);
     }
@@ -140,7 +138,7 @@ static void any_cutting_of_a_long_prompt_gives_the_same_logits(void **state) {
     enum { N = 300 };
     static const int32_t cuts[][4] = {{300}, {1, 299}, {257, 43}, {100, 156, 1, 43}};
     ql_device *dev = engine_device(2);
-    ql_model *m = open_folder(STORIES);
+    ql_model *m = recorded_model(STORIES);
     ql_generator *g = NULL;
     OK(ql_generator_create(m, QL_F32, N, dev, &g));
     int32_t ids[N];

@@ -292,7 +292,7 @@ static void blocks_train_as_they_are(void **state) {
                 assert_true(l->quantized && l->stored);
                 assert_int_equal(l->quant.type, QL_QT_GGML);
             }
-            const ql_linear *down = &m->layers[1].linear[QL_LIN_DOWN];
+            const ql_linear *down = m->body.layers[1].lin[QL_LIN_DOWN];
             assert_int_equal(down->codes.region, QL_REGION_MAPPED); /* never copied */
             outcome as_is = train(m, 1 + (int)i % 2);
             outcome dense = train(open_base(temp_path("base"), 16), 1);
@@ -343,7 +343,7 @@ static void k_quants_are_decoded_and_stored_anew(void **state) {
     for (int bits = 4; bits <= 16; bits += 12) {
         decode_to_folder(temp_path("base.gguf"), bits);
         ql_model *m = open_base(temp_path("base.gguf"), bits);
-        const ql_linear *q = &m->layers[0].linear[QL_LIN_Q];
+        const ql_linear *q = m->body.layers[0].lin[QL_LIN_Q];
         assert_false(q->stored);
         assert_int_equal(q->quantized, bits == 4);
         if (bits == 4) assert_int_equal(q->quant.type, QL_QT_NF4);

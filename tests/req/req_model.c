@@ -128,7 +128,7 @@ float *req_logits(ql_model *m, ql_device *dev, ql_queue **queue, int n) {
     int32_t ids[64], labels[64];
     assert_in_range(n, 1, 64);
     for (int i = 0; i < n; i++) labels[i] = ids[i] = (3 + 7 * i) % (int32_t)m->arch.vocab;
-    OK(ql_batch_create(n, 1, &batch));
+    OK(ql_batch_create(n, 1, 0, &batch));
     OK(ql_batch_fill_flat(&batch, ids, labels, NULL, n));
     OK(ql_graph_create(m, &o, dev, &g));
     OK(b->buffer_alloc(dev, QL_MEM_DEVICE, ql_program_arena_bytes(g->program), &arena));

@@ -45,7 +45,7 @@ static float *gradients(const char *model, int32_t every, double dropout, uint64
     const int64_t index[3] = {1, 3, 5};
     ql_batch b = {0};
     ql_step_metrics s;
-    OK(ql_batch_create(72, 3, &b));
+    OK(ql_batch_create(72, 3, 0, &b));
     OK(ql_batch_fill(&b, &d, index, 3));
     const ql_batch *list[1] = {&b};
     float *ones = calloc(m->n_trained, sizeof *ones); /* B is not zero, so that A has gradients */

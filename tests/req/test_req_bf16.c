@@ -162,9 +162,9 @@ static void req_14_storage_and_compute_types_are_apart(void **state) {
             computed += a->y.dtype == types[i];
             products++;
         }
-        assert_int_equal(products, 7 * m->arch.layers);
+        assert_int_equal(products, 7 * m->arch.body.layers);
         /* o and down may write the residual stream, which may be wider */
-        assert_true(computed >= 5 * m->arch.layers);
+        assert_true(computed >= 5 * m->arch.body.layers);
         for (ql_vid v = 1; v <= ql_tape_values(t); v++)
             if (ql_tape_at(t, v)->pool == QL_POOL_ADAPTERS)
                 assert_int_equal(ql_tape_at(t, v)->dtype, QL_F32);

@@ -134,10 +134,10 @@ static void req_35_full_size_shapes_have_the_released_counts(void **state) {
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         ql_model *m = plan(c[i].name);
         assert_int_equal(m->parameters, c[i].parameters);
-        assert_true(m->arch.layers == c[i].layers && m->arch.heads == c[i].heads &&
-                    m->arch.kv_heads == c[i].heads);
-        assert_true(m->arch.norm == QL_NORM_RMS && m->arch.act == QL_ACT_SILU &&
-                    m->arch.head_dim == 128);
+        assert_true(m->arch.body.layers == c[i].layers && m->arch.body.heads == c[i].heads &&
+                    m->arch.body.kv_heads == c[i].heads);
+        assert_true(m->arch.norm == QL_NORM_RMS && m->arch.body.act == QL_ACT_SILU &&
+                    m->arch.body.head_dim == 128);
         ql_model_close(m);
     }
 }
@@ -149,7 +149,7 @@ static void req_36_tiny_grouped_models_give_transformers_logits_and_ids(void **s
     static const char *const names[] = {"tiny-llama", "tiny-mistral"};
     for (int i = 0; i < 2; i++) {
         ql_model *m = req_open(model_dir(names[i]), 16, false);
-        assert_true(m->arch.kv_heads < m->arch.heads); /* grouped indeed */
+        assert_true(m->arch.body.kv_heads < m->arch.body.heads); /* grouped indeed */
         ql_model_close(m);
         verify(names[i]);
         generates_like_transformers(names[i]);
