@@ -30,15 +30,34 @@ static ql_status set_targets(const ql_adapter_args *a, ql_lora_config *c) {
     return s;
 }
 
+typedef struct text_setting {
+    const char *text;
+    ql_status (*set)(ql_lora_config *c, const char *text);
+} text_setting;
+
+static ql_status set_texts(const ql_adapter_args *a, ql_lora_config *c) {
+    const text_setting texts[] = {{a->rank_pattern, ql_lora_set_rank_pattern},
+                                  {a->alpha_pattern, ql_lora_set_alpha_pattern},
+                                  {a->saved, ql_lora_set_saved},
+                                  {a->exclude, ql_lora_set_exclude},
+                                  {a->layers, ql_lora_set_layers},
+                                  {a->layers_pattern, ql_lora_set_layers_pattern},
+                                  {a->tokens, ql_lora_set_tokens}};
+    QL_TRY(set_targets(a, c));
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (texts[i].text) QL_TRY(texts[i].set(c, texts[i].text));
+    return ql_lora_check(c);
+}
+
 static ql_status new_config(const ql_adapter_args *a, ql_lora_config *out) {
     ql_lora_config c = ql_lora_config_default();
     c.r = (int32_t)a->r;
     c.alpha = a->alpha;
     c.dropout = a->dropout;
     c.rslora = a->rslora;
+    c.dora = a->dora;
     c.init = strcmp(a->init, "gaussian") == 0 ? QL_INIT_GAUSSIAN : QL_INIT_DEFAULT;
-    ql_status s = set_targets(a, &c);
-    if (s == QL_OK) s = ql_lora_check(&c);
+    ql_status s = set_texts(a, &c);
     if (s != QL_OK) {
         ql_lora_config_free(&c);
         return s;
@@ -50,10 +69,15 @@ static ql_status new_config(const ql_adapter_args *a, ql_lora_config *out) {
 /* The first flag that says something else than the adapter folder, or NULL. */
 static const char *contradiction(const ql_cli *cli, const ql_adapter_args *a,
                                  const ql_lora_config *c) {
+    static const char *const lists[] = {
+        "lora_target_modules", "rank_pattern",        "alpha_pattern",  "modules_to_save",
+        "exclude_modules",     "layers_to_transform", "layers_pattern", "trainable_token_indices"};
     if (ql_cli_given(cli, "lora_r") && a->r != c->r) return "lora_r";
     if (ql_cli_given(cli, "lora_alpha") && a->alpha != c->alpha) return "lora_alpha";
     if (ql_cli_given(cli, "use_rslora") && a->rslora != c->rslora) return "use_rslora";
-    if (ql_cli_given(cli, "lora_target_modules")) return "lora_target_modules";
+    if (ql_cli_given(cli, "use_dora") && a->dora != c->dora) return "use_dora";
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        if (ql_cli_given(cli, lists[i])) return lists[i];
     return NULL;
 }
 

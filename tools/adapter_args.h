@@ -7,10 +7,11 @@
 
 typedef struct ql_adapter_args {
     const char *from; /* folder of an adapter to continue; NULL = a new one */
-    const char *targets, *init, *dora;
+    const char *targets, *init;
+    const char *rank_pattern, *alpha_pattern, *saved, *exclude, *layers, *layers_pattern, *tokens;
     int64_t r;
     double alpha, dropout;
-    bool rslora;
+    bool rslora, dora;
 } ql_adapter_args;
 
 /* The row of an existing adapter, for the `const char *` member f of the option struct T. */
@@ -18,6 +19,13 @@ typedef struct ql_adapter_args {
     {                                                                                              \
         .name = "adapter_name_or_path", .also = "--adapter", .kind = QL_ARG_TEXT,                  \
         .at = offsetof(T, f), .value = "A", .help = help_text                                      \
+    }
+
+/* A setting that is text; not given = as PEFT's default. */
+#define QL_ADAPTER_TEXT_ARG(T, f, flag, word, help_text)                                           \
+    {                                                                                              \
+        .name = flag, .kind = QL_ARG_TEXT, .flags = QL_ARG_ADVANCED, .at = offsetof(T, f),         \
+        .value = word, .help = help_text                                                           \
     }
 
 /* Rows of a flag table for the member `f` (a ql_adapter_args). */
@@ -55,12 +63,25 @@ typedef struct ql_adapter_args {
          .value = "B",                                                                             \
          .help = "scaling is alpha / sqrt(r)"},                                                    \
         {.name = "use_dora",                                                                       \
-         .kind = QL_ARG_CHOICE,                                                                    \
-         .flags = QL_ARG_ADVANCED,                                                                 \
+         .kind = QL_ARG_BOOL,                                                                      \
          .at = offsetof(T, f.dora),                                                                \
          .fallback = "false",                                                                      \
-         .choices = "false|true",                                                                  \
-         .help = "magnitude and direction apart"},                                                 \
+         .value = "B",                                                                             \
+         .help = "DoRA: a trained magnitude for each row of W + s B A"},                           \
+        QL_ADAPTER_TEXT_ARG(T, f.rank_pattern, "rank_pattern", "P",                                \
+                            "ranks of some modules: q_proj=16,mlp.down_proj=4, or JSON"),          \
+        QL_ADAPTER_TEXT_ARG(T, f.alpha_pattern, "alpha_pattern", "P",                              \
+                            "alpha of some modules, likewise"),                                    \
+        QL_ADAPTER_TEXT_ARG(T, f.saved, "modules_to_save", "LIST",                                 \
+                            "modules trained and saved whole; a classifier always is"),            \
+        QL_ADAPTER_TEXT_ARG(T, f.exclude, "exclude_modules", "LIST",                               \
+                            "modules without adapter, written like lora_target_modules"),          \
+        QL_ADAPTER_TEXT_ARG(T, f.layers, "layers_to_transform", "LIST",                            \
+                            "adapters in these layers only: 0,1,5-7"),                             \
+        QL_ADAPTER_TEXT_ARG(T, f.layers_pattern, "layers_pattern", "LIST",                         \
+                            "module that holds those layers: layers, h, block"),                   \
+        QL_ADAPTER_TEXT_ARG(T, f.tokens, "trainable_token_indices", "LIST",                        \
+                            "token ids whose embedding is trained: 5,6,9-12, or JSON"),            \
     {                                                                                              \
         .name = "init_lora_weights", .kind = QL_ARG_CHOICE, .at = offsetof(T, f.init),             \
         .fallback = "true", .choices = "true gaussian|loftq pissa olora eva corda",                \

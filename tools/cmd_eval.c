@@ -1,5 +1,6 @@
 /*
- * cmd_eval.c - `qlora eval`: perplexity of a text, or loss on a data set.
+ * cmd_eval.c - `qlora eval`: perplexity of a text; loss on rows, with scores of the predictions for
+ * models that classify or have an encoder and a decoder.
  *
  * Perplexity: the text is tokenized once; window k covers tokens [k stride, k stride + window) and
  * scores those that no earlier window scored; the very first token of a window has no prediction.
@@ -13,12 +14,14 @@
 #include "tools/data_args.h"
 #include "tools/engine.h"
 #include "tools/evaluator.h"
+#include "tools/labels.h"
 #include "tools/open_model.h"
+#include "tools/score_report.h"
 
 typedef struct options {
     ql_model_args model;
     ql_data_args data;
-    const char *adapter, *task, *file;
+    const char *adapter, *file;
     int64_t window, stride, batch;
     uint64_t mem;
     bool add_bos;
@@ -34,16 +37,20 @@ typedef struct session {
     ql_batch batch;
     double nll;
     int64_t tokens, bytes; /* scored; of the text */
+    ql_scores scores;      /* no plain decoder */
 } session;
 
 /* Plans, checks the budget, places the model, loads the adapter. */
-static ql_exit start(session *s, int32_t longest, int32_t seqs) {
+static ql_exit start(session *s, ql_longest longest, int32_t seqs) {
     ql_out *out = &s->cli->out;
-    ql_dtype compute = ql_model_args_compute(&s->o->model, s->dev);
-    ql_status st = ql_evaluator_plan(s->model, s->dev, compute, longest, seqs, &s->eval);
+    const ql_predict_opts o = {.compute = ql_model_args_compute(&s->o->model, s->dev),
+                               .batch = seqs,
+                               .max_len = longest.row,
+                               .max_source_len = longest.source};
+    ql_status st = ql_evaluator_plan(s->model, s->dev, &o, &s->eval);
     if (st == QL_OK) st = ql_engine_fits(s->dev, s->o->mem, &s->eval.plan);
     if (st != QL_OK) return ql_fail(out, QL_STAGE_PLAN, st);
-    st = ql_batch_create(longest * seqs, seqs, &s->batch);
+    st = ql_batch_create(longest.row * seqs, seqs, longest.source * seqs, &s->batch);
     if (st == QL_OK) st = ql_evaluator_start(&s->eval);
     ql_progress_end(out);
     if (st == QL_OK) st = ql_load_adapter(s->model, s->o->adapter);
@@ -126,7 +133,7 @@ static ql_exit perplexity_of(session *s, const ql_ids *ids) {
         return QL_EXIT_USAGE;
     }
     size_t longest = ids->n < (size_t)window ? ids->n : (size_t)window;
-    ql_exit code = start(s, (int32_t)longest, 1);
+    ql_exit code = start(s, (ql_longest){(int32_t)longest, 0}, 1);
     if (code != QL_EXIT_OK) return code;
     ql_status st = run_windows(s, ids, (size_t)window, (size_t)stride);
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
@@ -163,38 +170,74 @@ static ql_status run_rows(session *s) {
     return QL_OK;
 }
 
+static ql_exit report_scores(session *s, const char *what) {
+    ql_out *out = &s->cli->out;
+    ql_progress_end(out);
+    double mean = s->nll / (double)s->tokens;
+    if (!isfinite(mean)) {
+        ql_error(out, "%s: the loss is not finite: the model or adapter is damaged", what);
+        return QL_EXIT_DIVERGED;
+    }
+    ql_print(out, "loss %.6f · %s · %s rows · %s\n", mean, ql_scores_text(&s->scores).s,
+             ql_text_count(s->scores.rows).s, what);
+    json_t *doc = json_pack("{s:s, s:f, s:I, s:I, s:I}", "task", ql_task_name(s->scores.task),
+                            "loss", mean, "rows", (json_int_t)s->scores.rows, "targets",
+                            (json_int_t)s->tokens, "mem_bytes", (json_int_t)ql_engine_peak(s->dev));
+    if (doc) ql_scores_json(&s->scores, "", doc);
+    return ql_print_json(out, doc);
+}
+
 static ql_exit dataset_loss(session *s) {
     ql_out *out = &s->cli->out;
     ql_status st =
         ql_data_open(s->cli, &s->o->data, ql_model_args_tokenizer(&s->o->model), &s->data);
     if (st != QL_OK) return ql_fail(out, QL_STAGE_MODEL, st);
-    st = ql_data_load(&s->o->data, s->model->arch.vocab, s->model->arch.max_positions, 0, &s->data);
+    ql_data_args rows = s->o->data;
+    if (s->o->file) rows.dataset = s->o->file;
+    st = ql_data_load(&rows, &s->model->arch, 0, &s->data);
     if (st != QL_OK) return ql_fail(out, QL_STAGE_DATA, st);
-    int64_t tokens = s->o->batch * (int64_t)s->data.train.longest;
+    ql_longest longest = ql_data_longest(&s->data);
+    int64_t tokens = s->o->batch * ((int64_t)longest.row + longest.source);
     if (tokens > INT32_MAX / 4) {
         ql_error(out, "a batch of %lld tokens is too large; lower --batch_size", (long long)tokens);
         return QL_EXIT_USAGE;
     }
-    ql_exit code = start(s, s->data.train.longest, (int32_t)s->o->batch);
+    ql_exit code = start(s, longest, (int32_t)s->o->batch);
     if (code != QL_EXIT_OK) return code;
     st = run_rows(s);
+    if (st == QL_OK && s->eval.predicts)
+        st = ql_evaluator_scores(&s->eval, &s->data.train, &s->scores);
     if (st != QL_OK) return ql_fail(out, QL_STAGE_RUN, st);
-    return report(s, s->o->data.dataset, 0, 0);
+    return s->eval.predicts ? report_scores(s, rows.dataset) : report(s, rows.dataset, 0, 0);
 }
 
 /* -------------------------------------------------------------------- command */
 
+static ql_status check_task(const session *s) {
+    const ql_arch *arch = &s->model->arch;
+    const char *task = s->o->data.task;
+    if (strcmp(task, "perplexity") != 0) return ql_data_check_task(task, arch);
+    if (arch->task == QL_TASK_CAUSAL) return QL_OK;
+    return QL_FAIL(QL_ERR_INVALID, "--task perplexity: a model of the family %s does %s",
+                   arch->family, ql_task_name(arch->task));
+}
+
 static ql_exit run_session(session *s) {
     const options *o = s->o;
     if ((o->data.dataset != NULL) == (o->file != NULL)) {
-        ql_error(&s->cli->out, "give --file TEXT (perplexity) or --dataset FILE (loss on answers)");
+        ql_error(&s->cli->out,
+                 "give --file FILE (perplexity of a text) or --dataset FILE (loss on answers)");
         return QL_EXIT_USAGE;
     }
     ql_status st = ql_engine_open(s->cli, o->mem, &s->dev);
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_DEVICE, st);
-    st = ql_open_model(s->cli, &o->model, o->adapter, &s->model);
+    st = ql_open_labelled(s->cli, &o->model, o->adapter, o->data.num_labels, &s->data.labels,
+                          &s->model);
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_MODEL, st);
-    return o->file ? perplexity(s) : dataset_loss(s);
+    st = check_task(s);
+    if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_USAGE, st);
+    bool text = o->file && s->model->arch.task == QL_TASK_CAUSAL;
+    return text ? perplexity(s) : dataset_loss(s);
 }
 
 static ql_exit run(ql_cli *cli, void *opts) {
@@ -214,16 +257,16 @@ static const ql_arg args[] = {
     QL_ADAPTER_FOLDER_ARG(options, adapter, "use this adapter folder"),
     {.name = "task",
      .kind = QL_ARG_CHOICE,
-     .at = OF(task),
-     .fallback = "perplexity",
-     .choices = "perplexity|mmlu gsm8k rouge glue kl",
-     .help = "what is measured with --file"},
+     .at = OF(data.task),
+     .fallback = "auto",
+     .choices = "auto perplexity classify seq2seq|mmlu gsm8k rouge glue kl",
+     .help = "what is measured; auto: what the model is for"},
     {.name = "file",
      .also = "-f",
      .kind = QL_ARG_TEXT,
      .at = OF(file),
-     .value = "TEXT",
-     .help = "text to measure perplexity on"},
+     .value = "FILE",
+     .help = "text to measure perplexity on; rows for classify and seq2seq"},
     {.name = "window",
      .kind = QL_ARG_INT,
      .at = OF(window),
@@ -266,9 +309,13 @@ static const ql_arg args[] = {
 
 const ql_command ql_cmd_eval = {
     .name = "eval",
-    .summary = "Measure perplexity on a text, or the loss on a data set.",
+    .summary = "Measure perplexity on a text, or loss and predictions on a data set.",
     .usage = "-m D [--adapter A] --file TEXT [--window N] [--stride N]\n"
              "       qlora eval -m D [--adapter A] --dataset FILE",
+    .about =
+        "Models that classify print accuracy, F1 and Matthews' correlation (one label: Pearson "
+        "and Spearman);\nencoder-decoders print token accuracy and exact match with teacher "
+        "forcing.\n",
     .examples = "  qlora eval -m ./llama-7b --file wiki.txt --window 2048\n"
                 "  qlora eval -m ./llama-7b-nf4 --adapter runs/a/adapter --dataset heldout.jsonl\n",
     .args = args,

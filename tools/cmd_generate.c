@@ -1,27 +1,28 @@
 /*
  * cmd_generate.c - `qlora generate`: text from a prompt, or from a file of prompts, with the model
- * and its adapter.
+ * and its adapter. A model with an encoder reads the prompt as its source text.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/base/hostmem.h"
-#include "core/model/generate.h"
+#include "core/model/search.h"
 #include "tools/adapter_args.h"
 #include "tools/data_args.h"
 #include "tools/engine.h"
 #include "tools/lines.h"
 #include "tools/open_model.h"
 #include "tools/prompt.h"
+#include "tools/search_args.h"
 
 typedef struct options {
     ql_model_args model;
-    const char *adapter, *prompt, *prompt_ids, *file, *output, *chat_template, *system;
-    int64_t max_new, top_k, context;
-    double temperature, top_p;
+    ql_search_args search;
+    const char *adapter, *prompt, *prompt_ids, *file, *output, *chat_template, *system, *prefix;
+    int64_t context;
     uint64_t mem;
-    bool raw, ignore_eos;
+    bool raw;
 } options;
 
 /* One prompt and what came of it. */
@@ -29,7 +30,7 @@ typedef struct answer {
     ql_ids prompt, ids;
     char *text; /* NULL without a tokenizer */
     bool stopped;
-    double seconds;
+    double score, seconds;
 } answer;
 
 typedef struct session {
@@ -40,11 +41,14 @@ typedef struct session {
     ql_tokenizer *tok;
     ql_prompter prompter;
     ql_stops stops;
+    ql_search_opts search;
     ql_generator *gen;
+    ql_generator_opts made;
+    int32_t start; /* the decoder's first token, -1 without an encoder */
     answer *answers;
     size_t n;
-    int32_t context;
-    bool stream; /* write text while it grows */
+    bool stream;  /* write text while it grows */
+    size_t shown; /* bytes of it             */
 } session;
 
 /* -------------------------------------------------------------------- prompts */
@@ -72,6 +76,35 @@ static ql_status add_answer(session *s, answer **out) {
     return QL_OK;
 }
 
+/* `text` behind the prefix, owned. */
+static char *with_prefix(const char *prefix, const char *text, size_t len, size_t *out_len) {
+    size_t front = prefix ? strlen(prefix) : 0;
+    char *both = ql_host_calloc(front + len + 1, 1);
+    if (!both) return NULL;
+    memcpy(both, prefix ? prefix : "", front);
+    memcpy(both + front, text, len);
+    *out_len = front + len;
+    return both;
+}
+
+static ql_status read_text(session *s, const char *text, size_t len, ql_ids *ids) {
+    char *both = with_prefix(s->o->prefix, text, len, &len);
+    if (!both) return QL_NOMEM("a prompt");
+    /* A source is encoded as in training, where special tokens in a text are text. */
+    ql_status st = s->model->arch.encoder.layers && s->tok
+                       ? ql_tokenizer_encode(s->tok, both, len, QL_ENCODE_ADD_SPECIAL, ids)
+                       : ql_prompt_text(&s->prompter, both, len, ids);
+    ql_host_free(both);
+    return st;
+}
+
+static ql_status read_row(session *s, const json_t *row, const char *where, ql_ids *ids) {
+    const json_t *text = json_object_get(row, "prompt");
+    if (!json_is_string(text) || json_is_array(json_object_get(row, "ids")))
+        return ql_prompt_row(&s->prompter, row, where, ids);
+    return read_text(s, json_string_value(text), json_string_length(text), ids);
+}
+
 static ql_status read_rows(session *s, ql_lines *in) {
     for (;;) {
         json_t *row;
@@ -81,7 +114,7 @@ static ql_status read_rows(session *s, ql_lines *in) {
         if (!row) return QL_OK;
         snprintf(where, sizeof where, "%s: row %lld", in->path, (long long)in->row);
         ql_status st = add_answer(s, &a);
-        if (st == QL_OK) st = ql_prompt_row(&s->prompter, row, where, &a->prompt);
+        if (st == QL_OK) st = read_row(s, row, where, &a->prompt);
         json_decref(row);
         QL_TRY(st);
     }
@@ -98,7 +131,7 @@ static ql_status read_prompts(session *s) {
     }
     answer *a;
     QL_TRY(add_answer(s, &a));
-    return o->prompt ? ql_prompt_text(&s->prompter, o->prompt, strlen(o->prompt), &a->prompt)
+    return o->prompt ? read_text(s, o->prompt, strlen(o->prompt), &a->prompt)
                      : parse_ids(o->prompt_ids, &a->prompt);
 }
 
@@ -112,7 +145,7 @@ static ql_status open_tokenizer(session *s) {
     }
     s->prompter.tok = s->tok;
     s->prompter.system = o->system;
-    if (o->raw || o->prompt_ids) return QL_OK;
+    if (o->raw || o->prompt_ids || s->model->arch.encoder.layers) return QL_OK;
     return ql_choose_template(o->chat_template, s->tok, &s->cli->out, &s->prompter.chat);
 }
 
@@ -125,23 +158,29 @@ static ql_status check_ids(const ql_ids *ids, size_t number, int64_t vocab) {
     return QL_OK;
 }
 
-/* Positions that the longest prompt and its answer take. */
+/* Positions that the longest prompt and its answer take; behind an encoder the prompt has its own.
+ */
 static ql_status choose_context(session *s) {
-    int64_t need = 0, positions = s->model->arch.max_positions;
+    const bool encoder = s->model->arch.encoder.layers > 0;
+    int64_t longest = 0, positions = s->model->arch.max_positions;
     for (size_t i = 0; i < s->n; i++) {
         int64_t n = (int64_t)s->answers[i].prompt.n;
         if (n < 1) return QL_FAIL(QL_ERR_FORMAT, "prompt %zu has no tokens", i + 1);
-        if (n >= positions) {
+        if (n >= positions + encoder) {
             return QL_FAIL(QL_ERR_FORMAT,
                            "prompt %zu has %lld tokens, the model has %lld positions", i + 1,
                            (long long)n, (long long)positions);
         }
         QL_TRY(check_ids(&s->answers[i].prompt, i + 1, s->model->arch.vocab));
-        if (n + s->o->max_new > need) need = n + s->o->max_new;
+        if (n > longest) longest = n;
     }
     if (s->n == 0) return QL_FAIL(QL_ERR_FORMAT, "%s: holds no prompt", s->o->file);
+    int64_t need = (encoder ? 1 : longest) + s->o->search.max_new;
     if (s->o->context) need = s->o->context;
-    s->context = (int32_t)(need < positions ? need : positions);
+    s->made = (ql_generator_opts){.compute = ql_model_args_compute(&s->o->model, s->dev),
+                                  .context = (int32_t)(need < positions ? need : positions),
+                                  .sequences = (int32_t)s->o->search.beams,
+                                  .source = encoder ? (int32_t)longest : 0};
     return QL_OK;
 }
 
@@ -160,74 +199,89 @@ static ql_status decode(const session *s, answer *a, size_t *len) {
     return ql_tokenizer_decode(s->tok, a->ids.ids, a->ids.n, true, &a->text, len);
 }
 
-/* Writes what has been added to the text since `*shown`. */
-static ql_status show_new(session *s, answer *a, size_t *shown, bool last) {
+/* Writes what has been added to the text. */
+static ql_status show_new(session *s, answer *a, bool last) {
     size_t len = 0;
     if (!s->stream) return QL_OK;
     QL_TRY(decode(s, a, &len));
     size_t end = last ? len : whole_bytes(a->text, len);
-    if (end > *shown) {
-        fwrite(a->text + *shown, 1, end - *shown, stdout);
+    if (end > s->shown) {
+        fwrite(a->text + s->shown, 1, end - s->shown, stdout);
         fflush(stdout);
-        *shown = end;
+        s->shown = end;
     }
     return QL_OK;
 }
 
-static ql_status push(ql_ids *v, int32_t id) {
-    QL_TRY(ql_host_grow((void **)&v->ids, &v->cap, v->n + 1, sizeof *v->ids));
-    v->ids[v->n++] = id;
+/* Takes over the new ids, without the one that ends the answer. */
+static ql_status take(answer *a, const ql_ids *ids, const ql_stops *stops) {
+    bool end = ids->n && stops && ql_stops_have(stops, ids->ids[ids->n - 1]);
+    for (size_t i = a->ids.n; i < ids->n - end; i++) QL_TRY(ql_ids_push(&a->ids, ids->ids[i]));
     return QL_OK;
+}
+
+typedef struct growing {
+    session *s;
+    answer *a;
+} growing;
+
+static ql_status step(void *user, const ql_ids *ids, bool *more) {
+    growing *x = user;
+    session *s = x->s;
+    (void)more;
+    if (!ids || !s->stream) return QL_OK;
+    QL_TRY(take(x->a, ids, s->search.n_stop ? &s->stops : NULL));
+    return show_new(s, x->a, false);
+}
+
+static ql_status search(session *s, answer *a, uint64_t first_draw, ql_answer *found) {
+    ql_search_opts o = s->search;
+    growing user = {.s = s, .a = a};
+    o.first_draw = first_draw;
+    o.step = step;
+    o.user = &user;
+    if (s->start < 0) return ql_search(s->gen, &o, a->prompt.ids, (int32_t)a->prompt.n, found);
+    QL_TRY(ql_generator_set_source(s->gen, a->prompt.ids, (int32_t)a->prompt.n));
+    return ql_search(s->gen, &o, &s->start, 1, found);
 }
 
 static ql_status generate(session *s, answer *a, uint64_t first_draw) {
-    const options *o = s->o;
-    const ql_sampling how = {.temperature = o->temperature,
-                             .top_k = (int32_t)o->top_k,
-                             .top_p = o->top_p,
-                             .seed = (uint64_t)s->cli->seed};
-    const float *logits;
-    size_t shown = 0;
+    ql_answer found;
     double start = ql_now_s();
-    ql_generator_reset(s->gen);
-    QL_TRY(ql_generator_feed(s->gen, a->prompt.ids, (int32_t)a->prompt.n, &logits));
-    for (int64_t i = 0; i < o->max_new; i++) {
-        int32_t id;
-        QL_TRY(ql_sample(&how, logits, s->model->arch.vocab, first_draw + (uint64_t)i, &id));
-        a->stopped = !o->ignore_eos && ql_stops_have(&s->stops, id);
-        if (a->stopped) break;
-        QL_TRY(push(&a->ids, id));
-        QL_TRY(show_new(s, a, &shown, false));
-        bool full = ql_generator_position(s->gen) >= ql_generator_context(s->gen);
-        if (full || i + 1 == o->max_new) break;
-        QL_TRY(ql_generator_feed(s->gen, &id, 1, &logits));
-    }
+    s->shown = 0;
+    QL_TRY(search(s, a, first_draw, &found));
     a->seconds = ql_now_s() - start;
-    QL_TRY(show_new(s, a, &shown, true));
+    a->stopped = found.stopped;
+    a->score = found.score;
+    ql_status st = take(a, &found.ids, found.stopped ? &s->stops : NULL);
+    ql_ids_free(&found.ids);
+    if (st == QL_OK) st = show_new(s, a, true);
     size_t len;
-    return s->tok ? decode(s, a, &len) : QL_OK;
+    return st == QL_OK && s->tok ? decode(s, a, &len) : st;
 }
 
-static json_t *answer_json(const answer *a) {
+static json_t *answer_json(const session *s, const answer *a) {
     json_t *ids = json_array();
     for (size_t i = 0; i < a->ids.n; i++) json_array_append_new(ids, json_integer(a->ids.ids[i]));
     json_t *text = a->text ? json_string(a->text) : json_null();
-    return json_pack("{s:o, s:o, s:s, s:I, s:f}", "ids", ids, "text", text ? text : json_null(),
-                     "stop", a->stopped ? "eos" : "length", "prompt_tokens",
-                     (json_int_t)a->prompt.n, "seconds", a->seconds);
+    json_t *doc = json_pack("{s:o, s:o, s:s, s:I, s:f}", "ids", ids, "text",
+                            text ? text : json_null(), "stop", a->stopped ? "eos" : "length",
+                            "prompt_tokens", (json_int_t)a->prompt.n, "seconds", a->seconds);
+    if (doc && s->search.beams > 1) json_object_set_new(doc, "score", json_real(a->score));
+    return doc;
 }
 
 /* ---------------------------------------------------------------------- result */
 
-static ql_status write_row(ql_sink *sink, const answer *a) {
-    json_t *doc = answer_json(a);
+static ql_status write_row(const session *s, ql_sink *sink, const answer *a) {
+    json_t *doc = answer_json(s, a);
     char *line = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
     json_decref(doc);
     if (!line) return QL_NOMEM("a line of JSON");
-    ql_status s = ql_sink_write(sink, line, strlen(line));
-    if (s == QL_OK) s = ql_sink_write(sink, "\n", 1);
+    ql_status st = ql_sink_write(sink, line, strlen(line));
+    if (st == QL_OK) st = ql_sink_write(sink, "\n", 1);
     free(line);
-    return s;
+    return st;
 }
 
 static ql_status answer_file(session *s, ql_sink *sink) {
@@ -235,7 +289,7 @@ static ql_status answer_file(session *s, ql_sink *sink) {
     for (size_t i = 0; i < s->n; i++) {
         answer *a = &s->answers[i];
         QL_TRY(generate(s, a, (uint64_t)i << 32));
-        if (rows) QL_TRY(write_row(sink, a));
+        if (rows) QL_TRY(write_row(s, sink, a));
         if (!rows) ql_print(&s->cli->out, "%zu: %s\n", i + 1, a->text ? a->text : "");
         ql_progress(&s->cli->out, false, "generate  %zu/%zu", i + 1, s->n);
     }
@@ -264,22 +318,41 @@ static ql_exit run_one(session *s) {
     if (!s->tok)
         for (size_t i = 0; i < a->ids.n; i++)
             ql_print(&s->cli->out, i + 1 < a->ids.n ? "%d " : "%d\n", a->ids.ids[i]);
-    return ql_print_json(&s->cli->out, answer_json(a));
+    return ql_print_json(&s->cli->out, answer_json(s, a));
 }
 
 /* --------------------------------------------------------------------- command */
 
 static ql_exit start(session *s) {
     ql_out *out = &s->cli->out;
-    ql_dtype compute = ql_model_args_compute(&s->o->model, s->dev);
     ql_memory_report plan;
-    ql_status st = ql_generator_plan(s->model, compute, s->context, s->dev, &plan);
+    ql_status st = ql_generator_plan_for(s->model, &s->made, s->dev, &plan);
     if (st == QL_OK) st = ql_engine_fits(s->dev, s->o->mem, &plan);
     if (st != QL_OK) return ql_fail(out, QL_STAGE_PLAN, st);
-    st = ql_generator_create(s->model, compute, s->context, s->dev, &s->gen);
+    st = ql_generator_create_for(s->model, &s->made, s->dev, &s->gen);
     ql_progress_end(out);
     if (st == QL_OK) st = ql_load_adapter(s->model, s->o->adapter);
     return st == QL_OK ? QL_EXIT_OK : ql_fail(out, QL_STAGE_MODEL, st);
+}
+
+/* Does the model write text, and do the flags go with it? */
+static ql_status check_model(session *s) {
+    const options *o = s->o;
+    const ql_arch *a = &s->model->arch;
+    const bool encoder = a->encoder.layers > 0;
+    if (a->task == QL_TASK_CLASSIFY)
+        return QL_FAIL(QL_ERR_UNSUPPORTED,
+                       "a %s model with a classifier writes no text: see its predictions with "
+                       "`qlora eval`",
+                       a->family);
+    if (o->prefix && !encoder)
+        return QL_FAIL(QL_ERR_INVALID, "--source_prefix: a %s model has no encoder", a->family);
+    if (o->prefix && o->prompt_ids)
+        return QL_FAIL(QL_ERR_INVALID, "--source_prefix goes before words, not before ids");
+    if (encoder && (o->system || o->chat_template))
+        return QL_FAIL(QL_ERR_INVALID, "--%s: a %s model reads the prompt without a chat template",
+                       o->system ? "system" : "chat_template", a->family);
+    return QL_OK;
 }
 
 static ql_exit run_session(session *s) {
@@ -292,9 +365,13 @@ static ql_exit run_session(session *s) {
     ql_status st = ql_engine_open(s->cli, o->mem, &s->dev);
     if (st != QL_OK) return ql_fail(out, QL_STAGE_DEVICE, st);
     st = ql_open_model(s->cli, &o->model, o->adapter, &s->model);
+    if (st == QL_OK) st = check_model(s);
     if (st == QL_OK) st = open_tokenizer(s);
     if (st != QL_OK) return ql_fail(out, QL_STAGE_MODEL, st);
     ql_stops_find(&s->model->arch, &s->prompter, &s->stops);
+    st = ql_search_args_read(&o->search, s->model, (uint64_t)s->cli->seed, &s->stops, &s->search,
+                             &s->start);
+    if (st != QL_OK) return ql_fail(out, QL_STAGE_USAGE, st);
     st = read_prompts(s);
     if (st == QL_OK) st = choose_context(s);
     if (st != QL_OK) return ql_fail(out, o->file ? QL_STAGE_DATA : QL_STAGE_USAGE, st);
@@ -353,36 +430,12 @@ static const ql_arg args[] = {
      .value = "TEXT",
      .help = "system message  [the template's]"},
     {.name = "raw", .kind = QL_ARG_BOOL, .at = OF(raw), .help = "the prompt without a template"},
-    {.name = "max_new_tokens",
-     .also = "-n",
-     .kind = QL_ARG_INT,
-     .at = OF(max_new),
-     .fallback = "256",
-     .lo = 1,
-     .hi = 1 << 22,
-     .help = "longest answer"},
-    {.name = "temperature",
-     .also = "--temp",
-     .kind = QL_ARG_REAL,
-     .at = OF(temperature),
-     .fallback = "0",
-     .lo = 0,
-     .hi = 100,
-     .help = "0 = always the likeliest token"},
-    {.name = "top_k",
-     .kind = QL_ARG_INT,
-     .at = OF(top_k),
-     .fallback = "0",
-     .lo = 0,
-     .hi = 1 << 24,
-     .help = "draw from the N likeliest, 0 = all"},
-    {.name = "top_p",
-     .kind = QL_ARG_REAL,
-     .at = OF(top_p),
-     .fallback = "1",
-     .lo = 0,
-     .hi = 1,
-     .help = "draw from the likeliest with this share, 1 = all"},
+    {.name = "source_prefix",
+     .kind = QL_ARG_TEXT,
+     .at = OF(prefix),
+     .value = "TEXT",
+     .help = "put in front of every source of an encoder-decoder, as in training"},
+    QL_SEARCH_ARGS(options, search),
     {.name = "context",
      .kind = QL_ARG_INT,
      .flags = QL_ARG_ADVANCED,
@@ -391,11 +444,6 @@ static const ql_arg args[] = {
      .lo = 0,
      .hi = 1 << 22,
      .help = "positions of the cache, 0 = prompt and answer"},
-    {.name = "ignore_eos",
-     .kind = QL_ARG_BOOL,
-     .flags = QL_ARG_ADVANCED,
-     .at = OF(ignore_eos),
-     .help = "go on to --max_new_tokens"},
     {.name = "mem",
      .kind = QL_ARG_SIZE,
      .at = OF(mem),
@@ -408,7 +456,8 @@ const ql_command ql_cmd_generate = {
     .usage = "-m D [--adapter A] --prompt P\n"
              "       qlora generate -m D [--adapter A] --file PROMPTS.jsonl [--json]",
     .about = "The prompt goes through the model's chat template, as in training; --raw takes it as "
-             "it is.\nWith --file and --json the output is one JSON line per prompt.\n",
+             "it is.\nWith --file and --json the output is one JSON line per prompt.\nAn "
+             "encoder-decoder (T5, BART) reads the prompt as its source text.\n",
     .examples = "  qlora generate -m ./llama-7b-nf4 --adapter runs/a/adapter -p 'Who are you?'\n",
     .args = args,
     .n_args = sizeof args / sizeof *args,

@@ -2,6 +2,7 @@
  * cmd_info.c - `qlora info`: what this build is, which devices there are, what was passed over and
  * why.
  */
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -160,8 +161,37 @@ static void print_info(ql_out *out, const json_t *doc) {
     }
 }
 
+/* The support matrix: what the tests of this version ran against recordings (families.inc). */
+static const struct {
+    const char *family, *task, *device, *bits, *models;
+} tested[] = {
+#define QL_FAMILY(family, task, device, bits, models) {family, task, device, bits, models},
+#include "tools/families.inc"
+#undef QL_FAMILY
+};
+
+static ql_exit run_families(ql_cli *cli) {
+    json_t *list = json_array();
+    ql_print(&cli->out, "%-12s %-9s %-7s %-5s %s\n", "family", "task", "device", "bits",
+             "recordings of transformers that the tests hold it to");
+    for (size_t i = 0; i < sizeof tested / sizeof *tested; i++) {
+        ql_print(&cli->out, "%-12s %-9s %-7s %-5s %s\n", tested[i].family, tested[i].task,
+                 tested[i].device, tested[i].bits, tested[i].models);
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:s, s:s, s:s}", "family", tested[i].family,
+                                        "task", tested[i].task, "device", tested[i].device, "bits",
+                                        tested[i].bits, "models", tested[i].models));
+    }
+    return ql_print_json(&cli->out, json_pack("{s:o}", "families", list));
+}
+
+typedef struct options {
+    bool families;
+} options;
+
 static ql_exit run(ql_cli *cli, void *opts) {
-    (void)opts;
+    const options *o = opts;
+    if (o->families) return run_families(cli);
     json_t *devices = json_array();
     bool all = strcmp(cli->device, "auto") == 0;
     ql_status s = all ? all_devices(cli, devices) : one_device(cli, devices);
@@ -178,11 +208,22 @@ static ql_exit run(ql_cli *cli, void *opts) {
     return ql_print_json(&cli->out, doc);
 }
 
+static const ql_arg args[] = {
+    {.name = "families",
+     .kind = QL_ARG_BOOL,
+     .at = offsetof(options, families),
+     .fallback = "false",
+     .help = "show which model families were tested, by task, device and bits"},
+};
+
 const ql_command ql_cmd_info = {
     .name = "info",
     .summary = "Show this build, its devices, and what was passed over and why.",
-    .usage = "[--device D] [--json]",
+    .usage = "[--families] [--device D] [--json]",
     .about = "The environment variable QLORA_ISA chooses the CPU's instruction set.\n",
-    .examples = "  qlora info --json\n  QLORA_ISA=portable qlora info\n",
+    .examples = "  qlora info --json\n  qlora info --families\n  QLORA_ISA=portable qlora info\n",
+    .args = args,
+    .n_args = sizeof args / sizeof *args,
+    .opts_bytes = sizeof(options),
     .run = run,
 };

@@ -1,11 +1,8 @@
 /*
  * cmd_merge.c - `qlora merge`: a model with its adapter added in, as a Hugging Face folder.
  */
-#include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "core/base/hostmem.h"
 #include "core/model/merge.h"
 #include "tools/engine.h"
 #include "tools/open_model.h"
@@ -15,54 +12,25 @@ typedef struct options {
     const char *model, *adapter, *output_dir, *to;
 } options;
 
-/* -------------------------------------------------------------------- changes */
-
-/* Largest |s B A| over one weight. */
-static ql_status largest_change(ql_model *m, const ql_linear *l, double *out) {
-    float *a = ql_host_calloc((size_t)(l->r * l->k), sizeof *a);
-    float *b = ql_host_calloc((size_t)(l->n * l->r), sizeof *b);
-    float *row = ql_host_calloc((size_t)l->k, sizeof *row);
-    ql_status s = a && b && row ? QL_OK : QL_NOMEM("an adapter");
-    if (s == QL_OK) s = ql_param_read(m, l->adapter_a, a);
-    if (s == QL_OK) s = ql_param_read(m, l->adapter_b, b);
-    float largest = 0;
-    for (int64_t i = 0; s == QL_OK && i < l->n; i++) {
-        memset(row, 0, (size_t)l->k * sizeof *row);
-        for (int32_t r = 0; r < l->r; r++) {
-            float c = l->scaling * b[i * l->r + r];
-            for (int64_t j = 0; j < l->k; j++) row[j] += c * a[r * l->k + j];
-        }
-        for (int64_t j = 0; j < l->k; j++)
-            if (fabsf(row[j]) > largest) largest = fabsf(row[j]);
-    }
-    ql_host_free(a);
-    ql_host_free(b);
-    ql_host_free(row);
-    *out = (double)largest;
-    return s;
-}
-
-/* [{"name", "max_change"}] of every adapted weight. */
-static ql_status list_changes(ql_model *m, ql_out *out, json_t *list, double *largest) {
-    const ql_linear *l;
-    for (int64_t i = 0; (l = ql_model_linear(m, i)); i++) {
-        double change = 0;
-        char name[256];
-        if (l->adapter_a < 0) continue;
-        QL_TRY(largest_change(m, l, &change));
-        if (change > *largest) *largest = change;
-        snprintf(name, sizeof name, "%s.weight", l->module);
-        json_array_append_new(list, json_pack("{s:s, s:f}", "name", name, "max_change", change));
-        ql_progress(out, false, "merge  measuring %s", name);
-    }
-    return QL_OK;
-}
-
 /* ------------------------------------------------------------------- command */
 
+/* What is told while merging: progress to `out`, [{"name", "max_change"}] of what changes. */
+typedef struct watch {
+    ql_out *out;
+    json_t *changes;
+    double largest;
+} watch;
+
 static bool show_progress(void *user, int64_t done, int64_t total, const char *name) {
-    ql_progress(user, false, "merge  %lld/%lld  %s", (long long)done, (long long)total, name);
+    const watch *w = user;
+    ql_progress(w->out, false, "merge  %lld/%lld  %s", (long long)done, (long long)total, name);
     return !ql_signals_stop();
+}
+
+static void note_change(void *user, const char *name, double largest) {
+    watch *w = user;
+    if (largest > w->largest) w->largest = largest;
+    json_array_append_new(w->changes, json_pack("{s:s, s:f}", "name", name, "max_change", largest));
 }
 
 /* The dtype that is written: --to, or what the model's configuration says. */
@@ -78,38 +46,36 @@ static ql_st_dtype output_dtype(const options *o, const ql_model *m) {
     return strcmp(name, "f16") == 0 || strcmp(name, "float16") == 0 ? QL_ST_F16 : QL_ST_BF16;
 }
 
-static ql_exit report(ql_cli *cli, const options *o, json_t *changes, double largest,
-                      ql_st_dtype dtype) {
+static ql_exit report(ql_cli *cli, const options *o, const watch *w, ql_st_dtype dtype) {
     size_t i;
     json_t *c;
-    json_array_foreach(changes, i, c) {
+    json_array_foreach(w->changes, i, c) {
         ql_print(&cli->out, "%-48s largest change %.6g\n",
                  json_string_value(json_object_get(c, "name")),
                  json_real_value(json_object_get(c, "max_change")));
     }
     ql_print(&cli->out, "%zu weights changed, by at most %.6g · %s -> %s\n",
-             json_array_size(changes), largest, ql_st_dtype_name(dtype), o->output_dir);
+             json_array_size(w->changes), w->largest, ql_st_dtype_name(dtype), o->output_dir);
     return ql_print_json(&cli->out, json_pack("{s:s, s:s, s:f, s:O}", "output_dir", o->output_dir,
                                               "dtype", ql_st_dtype_name(dtype), "max_change",
-                                              largest, "tensors", changes));
+                                              w->largest, "tensors", w->changes));
 }
 
 static ql_exit merge_on(ql_cli *cli, const options *o, ql_model *m, ql_device *dev,
                         ql_queue *queue) {
+    watch w = {.out = &cli->out};
     const ql_merge_opts opts = {
-        .dtype = output_dtype(o, m), .progress = show_progress, .user = &cli->out};
+        .dtype = output_dtype(o, m), .progress = show_progress, .changed = note_change, .user = &w};
     ql_status s = ql_model_place(m, dev, queue);
     if (s == QL_OK) s = ql_load_adapter(m, o->adapter);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
-    double largest = 0;
-    json_t *changes = json_array();
-    s = list_changes(m, &cli->out, changes, &largest);
-    if (s == QL_OK) s = ql_merge(m, &opts, o->output_dir);
+    w.changes = json_array();
+    s = ql_merge(m, &opts, o->output_dir);
     ql_progress_end(&cli->out);
     ql_exit code = s == QL_ERR_CANCELLED ? ql_signals_exit()
-                   : s == QL_OK          ? report(cli, o, changes, largest, opts.dtype)
+                   : s == QL_OK          ? report(cli, o, &w, opts.dtype)
                                          : ql_fail(&cli->out, QL_STAGE_RUN, s);
-    json_decref(changes);
+    json_decref(w.changes);
     return code;
 }
 
@@ -176,7 +142,10 @@ const ql_command ql_cmd_merge = {
     .name = "merge",
     .summary = "Add an adapter into its model and write the result.",
     .usage = "-m D --adapter A --output_dir OUT [--to bf16]",
-    .about = "W as it stands in D (quantized weights are decoded) plus s B A, rounded once.\n",
+    .about =
+        "W as it stands in D (quantized weights are decoded) plus s B A, with DoRA scaled to its\n"
+        "magnitudes; modules trained whole and trained token rows replace the base's. Rounded "
+        "once.\n",
     .examples = "  qlora merge -m ./llama-7b --adapter runs/a/adapter --output_dir ./merged\n",
     .args = args,
     .n_args = sizeof args / sizeof *args,

@@ -10,8 +10,10 @@
 #include "core/model/merge.h"
 #include "tools/data_report.h"
 #include "tools/engine.h"
+#include "tools/labels.h"
 #include "tools/plan_report.h"
 #include "tools/run_dir.h"
+#include "tools/score_report.h"
 #include "tools/signals.h"
 #include "tools/watch.h"
 
@@ -31,6 +33,7 @@ typedef struct session {
     ql_run run;
     ql_trainer *trainer;
     ql_watch watch;
+    ql_scores scores; /* of the last evaluation; no plain decoder */
     ql_step_metrics last;
     char resumed[QL_PATH_MAX]; /* the checkpoint that was continued, "" = none */
     int skipped;               /* steps in a row */
@@ -121,12 +124,17 @@ static bool is_multiple(int64_t step, int64_t every) {
     return every > 0 && step % every == 0;
 }
 
+static bool has_scores(const session *s) {
+    return s->job.model->arch.task != QL_TASK_CAUSAL;
+}
+
 static ql_status evaluate(session *s) {
     ql_eval_metrics e;
     QL_TRY(ql_trainer_eval(s->trainer, &s->job.data.eval, &e));
     s->watch.has_eval = e.targets > 0;
     s->watch.eval_loss = e.targets > 0 ? e.nll / (double)e.targets : 0;
-    return QL_OK;
+    if (!has_scores(s)) return QL_OK;
+    return ql_trainer_predict(s->trainer, &s->job.data.eval, NULL, &s->scores);
 }
 
 static json_t *real_or_null(double x) {
@@ -139,6 +147,7 @@ static ql_status log_step(session *s, const ql_step_metrics *m, bool with_eval) 
     json_object_set_new(line, "epoch", json_real(m->epoch));
     json_object_set_new(line, "loss", real_or_null(m->loss));
     if (with_eval) json_object_set_new(line, "eval_loss", real_or_null(s->watch.eval_loss));
+    if (with_eval && has_scores(s)) ql_scores_json(&s->scores, "eval_", line);
     json_object_set_new(line, "grad_norm", real_or_null(m->grad_norm));
     json_object_set_new(line, "lr", json_real(m->lr));
     json_object_set_new(line, "tokens", json_integer(m->tokens));
@@ -176,6 +185,11 @@ static ql_status one_step(session *s) {
     bool logged = m.step == 1 || is_multiple(m.step, o->logging_steps) || last || eval;
     if (logged) QL_TRY(log_step(s, &m, eval));
     ql_watch_show(&s->watch, &m, logged, ql_engine_peak(s->job.dev));
+    if (eval && has_scores(s)) {
+        ql_note(&s->cli->out, "eval  %lld/%lld  loss %.4f · %s", (long long)m.step,
+                (long long)ql_trainer_total(s->trainer), s->watch.eval_loss,
+                ql_scores_text(&s->scores).s);
+    }
     if (s->skipped >= MAX_SKIPPED) {
         return QL_FAIL(QL_ERR_NUMERIC,
                        "the gradients of %d steps in a row are not finite (up to step %lld): lower "
@@ -214,6 +228,7 @@ static ql_status save_result(session *s) {
     QL_TRY(ql_run_path(&s->run, s->result, path));
     if (!s->job.model->opts.full) {
         QL_TRY(ql_adapter_save(s->job.model, path));
+        if (s->job.data.labels.n) QL_TRY(ql_labels_save(&s->job.data.labels, path));
     } else {
         const char *name = s->o->save_dtype;
         ql_merge_opts m = {.dtype = strcmp(name, "f32") == 0   ? QL_ST_F32
@@ -231,6 +246,10 @@ static ql_exit report(session *s) {
     double seconds = ql_now_s() - s->watch.start_s;
     ql_print(&s->cli->out, "done  %lld steps in %s · %s %s\n",
              (long long)ql_trainer_done(s->trainer), ql_text_seconds(seconds).s, s->result, path);
+    if (s->watch.has_eval && has_scores(s)) {
+        ql_print(&s->cli->out, "eval  loss %.4f · %s\n", s->watch.eval_loss,
+                 ql_scores_text(&s->scores).s);
+    }
     json_t *doc = json_pack("{s:s, s:s, s:I, s:I, s:f, s:I, s:I}", "output_dir", s->run.dir,
                             s->result, path, "steps", (json_int_t)ql_trainer_done(s->trainer),
                             "tokens", (json_int_t)s->watch.tokens, "seconds", seconds, "peak_bytes",
@@ -239,6 +258,7 @@ static ql_exit report(session *s) {
     if (doc && s->last.step) json_object_set_new(doc, "loss", real_or_null(s->last.loss));
     if (doc && s->watch.has_eval)
         json_object_set_new(doc, "eval_loss", real_or_null(s->watch.eval_loss));
+    if (doc && s->watch.has_eval && has_scores(s)) ql_scores_json(&s->scores, "eval_", doc);
     if (doc && s->resumed[0]) json_object_set_new(doc, "resumed_from", json_string(s->resumed));
     return ql_print_json(&s->cli->out, doc);
 }

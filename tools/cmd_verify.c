@@ -16,15 +16,14 @@ typedef struct options {
 
 static const struct {
     const char *name;
-    unsigned bit; /* 0 = known, not available in this version */
-} cases[] = {{"plain", QL_VERIFY_PLAIN},   {"packed", QL_VERIFY_PACKED},
-             {"qlora", QL_VERIFY_QLORA},   {"dora", 0},
-             {"rslora", QL_VERIFY_RSLORA}, {"loftq", 0},
+    unsigned bit;
+} cases[] = {{"plain", QL_VERIFY_PLAIN}, {"packed", QL_VERIFY_PACKED}, {"qlora", QL_VERIFY_QLORA},
+             {"dora", QL_VERIFY_DORA},   {"rslora", QL_VERIFY_RSLORA}, {"loftq", QL_VERIFY_LOFTQ},
              {"curve", QL_VERIFY_CURVE}};
 enum { N_CASES = sizeof cases / sizeof *cases };
 
-/* The bits of "plain,qlora"; names that this version lacks are noted and left out. */
-static ql_status parse_cases(ql_out *out, const char *text, unsigned *bits) {
+/* The bits of "plain,qlora". */
+static ql_status parse_cases(const char *text, unsigned *bits) {
     if (!text || strcmp(text, "all") == 0) {
         *bits = QL_VERIFY_ALL;
         return QL_OK;
@@ -41,12 +40,10 @@ static ql_status parse_cases(ql_out *out, const char *text, unsigned *bits) {
                            "--cases takes plain packed qlora dora rslora loftq curve, not '%.*s'",
                            (int)len, at);
         }
-        if (!cases[i].bit) ql_note(out, "case %s: not available in this version", cases[i].name);
         *bits |= cases[i].bit;
         at += len + (at[len] == ',');
     }
-    if (*bits) return QL_OK;
-    return QL_FAIL(QL_ERR_INVALID, "--cases %s: none of them is available in this version", text);
+    return *bits ? QL_OK : QL_FAIL(QL_ERR_INVALID, "--cases is empty");
 }
 
 /* `dir`, or the folder of a recorded run beside it when `dir` itself has nothing recorded. */
@@ -105,7 +102,7 @@ static ql_exit run(ql_cli *cli, void *opts) {
     ql_verify_opts v = {.write = o->write, .checkpoint = (int32_t)o->checkpoint};
     v.compute = strcmp(o->compute, "bf16") == 0 ? QL_BF16 : QL_F32;
     char dir[QL_PATH_MAX];
-    ql_status s = parse_cases(&cli->out, o->cases, &v.cases);
+    ql_status s = parse_cases(o->cases, &v.cases);
     if (s == QL_OK) s = find_oracle(&cli->out, o->dir, dir);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_USAGE, s);
     ql_device *dev;
@@ -134,7 +131,7 @@ static const ql_arg args[] = {
      .kind = QL_ARG_TEXT,
      .at = OF(cases),
      .value = "LIST",
-     .help = "plain,packed,qlora,rslora,curve  [all that are recorded]"},
+     .help = "plain,packed,qlora,rslora,dora,loftq,curve  [all recorded]"},
     {.name = "compute_dtype",
      .kind = QL_ARG_CHOICE,
      .at = OF(compute),

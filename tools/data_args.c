@@ -35,7 +35,7 @@ static void add_stop(ql_data *d, int32_t id) {
 }
 
 ql_status ql_data_open(ql_cli *cli, const ql_data_args *a, const char *path, ql_data *out) {
-    ql_data d = {0};
+    ql_data d = {.labels = out->labels};
     if (strcmp(a->format, ql_data_format_name(QL_DATA_TOKENS)) == 0) {
         *out = d;
         return QL_OK;
@@ -60,13 +60,41 @@ static bool has_suffix(const char *s, const char *suffix) {
     return n >= k && strcmp(s + n - k, suffix) == 0;
 }
 
-static ql_status load_file(const ql_data_args *a, const ql_data *d, const char *path,
-                           int64_t max_rows, int64_t vocab, int64_t positions, ql_dataset *out) {
+static const char *const TASKS[] = {
+    [QL_TASK_CAUSAL] = "causal", [QL_TASK_CLASSIFY] = "classify", [QL_TASK_SEQ2SEQ] = "seq2seq"};
+
+const char *ql_task_name(ql_task task) {
+    return TASKS[task];
+}
+
+ql_status ql_data_check_task(const char *task, const ql_arch *arch) {
+    if (strcmp(task, "auto") == 0 || strcmp(task, TASKS[arch->task]) == 0) return QL_OK;
+    return QL_FAIL(QL_ERR_INVALID, "--task %s: a model of the family %s does %s", task,
+                   arch->family, TASKS[arch->task]);
+}
+
+/* What the model says about its rows. */
+static void set_task(const ql_data_args *a, const ql_data *d, const ql_arch *arch,
+                     ql_dataset_opts *o) {
+    o->task = arch->task;
+    o->vocab = (int32_t)arch->vocab;
+    o->num_labels = arch->n_labels;
+    o->labels = (const char *const *)d->labels.names;
+    o->type_rows = arch->body.front.types ? (int32_t)arch->body.front.type_rows : 0;
+    o->decoder_start = arch->decoder_start;
+    o->pad = arch->pad < 0 ? 0 : arch->pad;
+    o->source_prefix = a->source_prefix;
+}
+
+static ql_status load_file(const ql_data_args *a, const ql_data *d, const ql_arch *arch,
+                           const char *path, int64_t max_rows, ql_dataset *out) {
     ql_dataset_opts o = ql_dataset_opts_default();
     if (!ql_data_format_find(a->format, &o.format)) {
         return QL_FAIL(QL_ERR_INVALID, "--dataset_format '%s' is unknown", a->format);
     }
+    set_task(a, d, arch, &o);
     bool text = o.format == QL_DATA_TEXT || (o.format == QL_DATA_AUTO && has_suffix(path, ".txt"));
+    int64_t positions = arch->max_positions;
     o.chat = d->chat;
     o.train_on_source = a->train_on_source;
     o.max_len = (int32_t)a->max_seq_len;
@@ -78,7 +106,6 @@ static ql_status load_file(const ql_data_args *a, const ql_data *d, const char *
     o.source_max_len = (int32_t)a->source_max_len;
     o.target_max_len = (int32_t)a->target_max_len;
     o.max_rows = max_rows;
-    o.vocab = (int32_t)vocab;
     return ql_dataset_load(path, d->tok, &o, out);
 }
 
@@ -86,12 +113,8 @@ static ql_status load_file(const ql_data_args *a, const ql_data *d, const char *
 
 static void count(ql_dataset *d) {
     d->tokens = d->supervised = 0;
-    d->longest = 0;
-    for (int64_t i = 0; i < d->n; i++) {
-        d->tokens += d->items[i].n;
-        d->supervised += d->items[i].supervised;
-        if (d->items[i].n > d->longest) d->longest = d->items[i].n;
-    }
+    d->longest = d->longest_source = 0;
+    for (int64_t i = 0; i < d->n; i++) ql_dataset_count(d, &d->items[i]);
 }
 
 /* --eval_dataset_size: a number of rows, or below 1 a part of them. */
@@ -138,23 +161,45 @@ static ql_status split(ql_data *d, int64_t n, uint64_t seed) {
     }
     ql_host_free(drawn);
     t->n = kept;
-    d->eval = (ql_dataset){.items = eval, .n = n, .format = t->format};
+    d->eval = (ql_dataset){.items = eval, .n = n, .format = t->format, .task = t->task};
     d->has_eval = true;
     count(t);
     count(&d->eval);
     return QL_OK;
 }
 
-ql_status ql_data_load(const ql_data_args *a, int64_t vocab, int64_t positions, uint64_t seed,
-                       ql_data *data) {
+static int32_t larger(int32_t a, int32_t b) {
+    return a > b ? a : b;
+}
+
+ql_longest ql_data_longest(const ql_data *d) {
+    return (ql_longest){larger(d->train.longest, d->eval.longest),
+                        larger(d->train.longest_source, d->eval.longest_source)};
+}
+
+/* A table of positions has an end; rotated and relative ones have none. */
+static ql_status check_positions(const ql_arch *arch, ql_longest longest) {
+    int64_t row = arch->body.front.positions ? longest.row : 0;
+    int64_t source = arch->encoder.front.positions ? longest.source : 0;
+    int64_t most = row > source ? row : source;
+    if (most <= arch->max_positions) return QL_OK;
+    return QL_FAIL(
+        QL_ERR_INVALID,
+        "the longest row has %lld tokens, the model has positions for %lld: cut the rows "
+        "with --max_seq_len %lld --truncation right",
+        (long long)most, (long long)arch->max_positions, (long long)arch->max_positions);
+}
+
+ql_status ql_data_load(const ql_data_args *a, const ql_arch *arch, uint64_t seed, ql_data *data) {
     if (a->eval_dataset && a->eval_size) {
         return QL_FAIL(QL_ERR_INVALID, "give --eval_dataset or --eval_dataset_size, not both");
     }
-    QL_TRY(load_file(a, data, a->dataset, a->max_rows, vocab, positions, &data->train));
+    QL_TRY(load_file(a, data, arch, a->dataset, a->max_rows, &data->train));
     if (a->eval_dataset) {
-        QL_TRY(load_file(a, data, a->eval_dataset, 0, vocab, positions, &data->eval));
+        QL_TRY(load_file(a, data, arch, a->eval_dataset, 0, &data->eval));
         data->has_eval = true;
     }
+    QL_TRY(check_positions(arch, ql_data_longest(data)));
     if (!a->eval_size) return QL_OK;
     int64_t n = 0;
     QL_TRY(split_size(a->eval_size, data->train.n, &n));
@@ -164,12 +209,9 @@ ql_status ql_data_load(const ql_data_args *a, int64_t vocab, int64_t positions, 
 void ql_data_close(ql_data *d) {
     ql_dataset_free(&d->train);
     ql_dataset_free(&d->eval);
+    ql_label_set_free(&d->labels);
     ql_tokenizer_close(d->tok);
     *d = (ql_data){0};
-}
-
-int32_t ql_data_longest(const ql_data *d) {
-    return d->eval.longest > d->train.longest ? d->eval.longest : d->train.longest;
 }
 
 static bool ends_well(const ql_data *d, const ql_example *e) {
@@ -182,7 +224,7 @@ static bool ends_well(const ql_data *d, const ql_example *e) {
 }
 
 int64_t ql_data_without_eos(const ql_data *d) {
-    if (!d->tok) return -1;
+    if (!d->tok || d->train.task == QL_TASK_CLASSIFY) return -1;
     int64_t n = 0;
     for (int64_t i = 0; i < d->train.n; i++) n += !ends_well(d, &d->train.items[i]);
     return n;

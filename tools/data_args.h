@@ -5,13 +5,14 @@
 #ifndef QLORA_TOOLS_DATA_ARGS_H
 #define QLORA_TOOLS_DATA_ARGS_H
 
-#include "core/data/dataset.h"
+#include "core/model/arch.h"
 #include "tools/cli.h"
 
 typedef struct ql_data_args {
     const char *dataset, *eval_dataset, *eval_size;
     const char *format, *chat_template, *truncation, *train_on, *group_by_length;
-    int64_t max_rows, max_seq_len, source_max_len, target_max_len;
+    const char *task, *source_prefix;
+    int64_t max_rows, max_seq_len, source_max_len, target_max_len, num_labels;
     bool train_on_source, packing, shuffle;
 } ql_data_args;
 
@@ -28,8 +29,8 @@ typedef struct ql_data_args {
      .kind = QL_ARG_CHOICE,                                                                        \
      .at = offsetof(T, f.format),                                                                  \
      .fallback = "auto",                                                                           \
-     .choices = "auto text completion input-output alpaca messages sharegpt tokens|oasst1 chip2 "  \
-                "self-instruct hh-rlhf dpo",                                                       \
+     .choices = "auto text completion input-output alpaca messages sharegpt tokens "               \
+                "classification|oasst1 chip2 self-instruct hh-rlhf dpo",                           \
      .help = "format of the rows"},                                                                \
         QL_TEMPLATE_ARG(T, f.chat_template),                                                       \
         {.name = "max_seq_len",                                                                    \
@@ -67,6 +68,18 @@ typedef struct ql_data_args {
          .fallback = "false",                                                                      \
          .value = "B",                                                                             \
          .help = "loss on prompts too, not on answers only"},                                      \
+        {.name = "num_labels",                                                                     \
+         .kind = QL_ARG_INT,                                                                       \
+         .at = offsetof(T, f.num_labels),                                                          \
+         .fallback = "0",                                                                          \
+         .lo = 0,                                                                                  \
+         .hi = 100000,                                                                             \
+         .help = "classes of a classifier, 1 = a number; 0: by the model or the rows"},            \
+        {.name = "source_prefix",                                                                  \
+         .kind = QL_ARG_TEXT,                                                                      \
+         .at = offsetof(T, f.source_prefix),                                                       \
+         .value = "TEXT",                                                                          \
+         .help = "put in front of every source of an encoder-decoder"},                            \
     {                                                                                              \
         .name = "train_on", .kind = QL_ARG_CHOICE, .flags = QL_ARG_ADVANCED,                       \
         .at = offsetof(T, f.train_on), .fallback = "assistant", .choices = "assistant|all last",   \
@@ -81,6 +94,12 @@ typedef struct ql_data_args {
      .at = offsetof(T, f.dataset),                                                                 \
      .value = "FILE",                                                                              \
      .help = ".jsonl .json .txt"},                                                                 \
+        {.name = "task",                                                                           \
+         .kind = QL_ARG_CHOICE,                                                                    \
+         .at = offsetof(T, f.task),                                                                \
+         .fallback = "auto",                                                                       \
+         .choices = "auto causal classify seq2seq",                                                \
+         .help = "what the rows teach; auto: what the model is for"},                              \
         QL_DATA_FORMAT_ARGS(T, f),                                                                 \
         {.name = "eval_dataset",                                                                   \
          .kind = QL_ARG_TEXT,                                                                      \
@@ -122,7 +141,8 @@ typedef struct ql_data {
     const ql_template *chat;
     ql_dataset train, eval;
     bool has_eval;
-    int32_t stop[4]; /* ids that end an answer */
+    ql_label_set labels; /* of a classifier: how many, and their names */
+    int32_t stop[4];     /* ids that end an answer */
     int32_t n_stop;
 } ql_data;
 
@@ -130,16 +150,23 @@ typedef struct ql_data {
  * the model's that is not recognised is said on `out`. */
 QL_NODISCARD ql_status ql_choose_template(const char *name, const ql_tokenizer *tok, ql_out *out,
                                           const ql_template **chat);
-/* Tokenizer and template of the data; belongs to QL_STAGE_MODEL. `path` as for tokenizers. */
+/* Tokenizer and template of the data; belongs to QL_STAGE_MODEL. `path` as for tokenizers. Labels
+ * that *out has stay; the rest of it is replaced. */
 QL_NODISCARD ql_status ql_data_open(ql_cli *cli, const ql_data_args *a, const char *path,
                                     ql_data *out);
-/* Reads the rows; belongs to QL_STAGE_DATA. `vocab` and `positions` are the model's, `seed` decides
- * the split. */
-QL_NODISCARD ql_status ql_data_load(const ql_data_args *a, int64_t vocab, int64_t positions,
-                                    uint64_t seed, ql_data *data);
+/* Reads the rows; belongs to QL_STAGE_DATA. `arch` is the model's, data->labels must be known for a
+ * classifier, `seed` decides the split. */
+QL_NODISCARD ql_status ql_data_load(const ql_data_args *a, const ql_arch *arch, uint64_t seed,
+                                    ql_data *data);
+/* Is the model made for --task? */
+QL_NODISCARD ql_status ql_data_check_task(const char *task, const ql_arch *arch);
+const char *ql_task_name(ql_task task);
 void ql_data_close(ql_data *d);
-/* Length that the plan needs: the longest row of both sets. */
-int32_t ql_data_longest(const ql_data *d);
+/* Lengths that the plan needs: of both sets. */
+typedef struct ql_longest {
+    int32_t row, source; /* source: SEQ2SEQ, otherwise 0 */
+} ql_longest;
+ql_longest ql_data_longest(const ql_data *d);
 /* Rows whose answer does not end in EOS or the template's end of turn; -1 without a tokenizer. */
 int64_t ql_data_without_eos(const ql_data *d);
 

@@ -21,28 +21,54 @@ static ql_status packing_share(const ql_job *j, double *out) {
     QL_TRY(ql_feed_create(&j->data.train, o, o->batch * o->max_len / 2, &feed));
     ql_status s = ql_feed_count(&feed, &micro);
     ql_feed_free(&feed);
-    double room = (double)micro * o->batch * o->max_len;
-    *out = room > 0 ? (double)j->data.train.tokens / room : 0;
+    double room = (double)micro * o->batch * o->max_len, rows = 0;
+    for (int64_t i = 0; i < j->data.train.n; i++) rows += j->data.train.items[i].n;
+    *out = room > 0 ? rows / room : 0;
     return s;
+}
+
+/* What the rows teach: "3 classes", "numbers", or how many tokens are learned. */
+static void print_lesson(const ql_job *j, char *out, size_t size) {
+    const ql_dataset *t = &j->data.train;
+    char eos[64] = "";
+    if (t->task == QL_TASK_CLASSIFY) {
+        int32_t n = j->model->arch.n_labels;
+        if (n == 1) (void)snprintf(out, size, "numbers");
+        if (n != 1) (void)snprintf(out, size, "%d classes", n);
+        return;
+    }
+    int64_t without = ql_data_without_eos(&j->data);
+    if (without >= 0)
+        (void)snprintf(eos, sizeof eos, " · %s rows without EOS", ql_text_count(without).s);
+    (void)snprintf(out, size, "%s supervised (%.0f %%)%s", ql_text_short((double)t->supervised).s,
+                   t->tokens ? 100.0 * (double)t->supervised / (double)t->tokens : 0.0, eos);
+}
+
+/* "template chatml", or what is read where there is no template. */
+static void print_form(const ql_job *j, char *out, size_t size) {
+    if (j->data.train.task == QL_TASK_CAUSAL) {
+        (void)snprintf(out, size, "template %s", template_name(j));
+    } else {
+        (void)snprintf(out, size, "%s", ql_task_name(j->data.train.task));
+    }
 }
 
 void ql_data_report_print(ql_cli *cli, const ql_job *j) {
     const ql_dataset *t = &j->data.train;
-    char eos[64] = "", packing[48] = "", eval[64] = "";
+    char form[96], lesson[160], source[64] = "", packing[48] = "", eval[64] = "";
     double share = 0;
-    int64_t without = ql_data_without_eos(&j->data);
-    if (without >= 0) snprintf(eos, sizeof eos, " · %s rows without EOS", ql_text_count(without).s);
+    print_form(j, form, sizeof form);
+    print_lesson(j, lesson, sizeof lesson);
+    if (t->longest_source)
+        snprintf(source, sizeof source, "%s and ", ql_text_count(t->longest_source).s);
     if (j->opts.packing && packing_share(j, &share) == QL_OK)
         snprintf(packing, sizeof packing, " · packing %.1f %%", 100 * share);
     if (j->data.has_eval)
         snprintf(eval, sizeof eval, " · %s evaluation rows", ql_text_count(j->data.eval.n).s);
-    ql_print(&cli->out,
-             "data  %s rows (%s, template %s) · %s tokens · %s supervised (%.0f %%)%s · longest "
-             "%s%s%s\n",
-             ql_text_count(t->n).s, ql_data_format_name(t->format), template_name(j),
-             ql_text_short((double)t->tokens).s, ql_text_short((double)t->supervised).s,
-             t->tokens ? 100.0 * (double)t->supervised / (double)t->tokens : 0.0, eos,
-             ql_text_count(t->longest).s, packing, eval);
+    ql_print(&cli->out, "data  %s rows (%s, %s) · %s tokens · %s · longest %s%s%s%s\n",
+             ql_text_count(t->n).s, ql_data_format_name(t->format), form,
+             ql_text_short((double)t->tokens).s, lesson, source, ql_text_count(t->longest).s,
+             packing, eval);
 }
 
 static ql_status file_hash(const char *path, char out[17]) {
@@ -54,9 +80,20 @@ static ql_status file_hash(const char *path, char out[17]) {
 }
 
 static json_t *set_json(const ql_dataset *d) {
-    return json_pack("{s:I, s:I, s:I, s:i}", "rows", (json_int_t)d->n, "tokens",
-                     (json_int_t)d->tokens, "supervised", (json_int_t)d->supervised, "longest",
-                     (int)d->longest);
+    json_t *doc =
+        json_pack("{s:I, s:I, s:I, s:i}", "rows", (json_int_t)d->n, "tokens", (json_int_t)d->tokens,
+                  "supervised", (json_int_t)d->supervised, "longest", (int)d->longest);
+    if (doc && d->longest_source)
+        json_object_set_new(doc, "longest_source", json_integer(d->longest_source));
+    return doc;
+}
+
+static json_t *labels_json(const ql_job *j) {
+    const ql_label_set *set = &j->data.labels;
+    json_t *list = json_array();
+    for (int32_t i = 0; list && set->names && i < set->n; i++)
+        json_array_append_new(list, json_string(set->names[i]));
+    return list;
 }
 
 ql_status ql_data_report_json(const ql_job *j, json_t **out) {
@@ -67,6 +104,11 @@ ql_status ql_data_report_json(const ql_job *j, json_t **out) {
     json_object_set_new(doc, "file", json_string(j->args->data.dataset));
     json_object_set_new(doc, "xxh3_64", json_string(hash));
     json_object_set_new(doc, "format", json_string(ql_data_format_name(j->data.train.format)));
+    json_object_set_new(doc, "task", json_string(ql_task_name(j->data.train.task)));
+    if (j->data.train.task == QL_TASK_CLASSIFY) {
+        json_object_set_new(doc, "num_labels", json_integer(j->model->arch.n_labels));
+        json_object_set_new(doc, "labels", labels_json(j));
+    }
     json_object_set_new(doc, "chat_template", json_string(template_name(j)));
     int64_t without = ql_data_without_eos(&j->data);
     json_object_set_new(doc, "without_eos", without < 0 ? json_null() : json_integer(without));

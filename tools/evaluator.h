@@ -1,9 +1,11 @@
-/* evaluator.h - summed loss of token sequences under a model: one graph, many batches. */
+/*
+ * evaluator.h - summed loss of token sequences under a model, and how good its predictions are: one
+ * graph for each, many batches.
+ */
 #ifndef QLORA_TOOLS_EVALUATOR_H
 #define QLORA_TOOLS_EVALUATOR_H
 
-#include "core/data/batch.h"
-#include "core/model/build.h"
+#include "core/train/predict.h"
 
 typedef struct ql_evaluator {
     ql_device *dev;
@@ -13,16 +15,20 @@ typedef struct ql_evaluator {
     ql_buffer *arena;
     ql_memory_report plan;
     float *losses;
+    bool predicts; /* the model is no plain decoder */
+    ql_predictor predictor;
 } ql_evaluator;
 
-/* Plans batches of up to `seqs` sequences of at most `longest` tokens each. Nothing is allocated on
- * the device. m and dev outlive the evaluator. */
-QL_NODISCARD ql_status ql_evaluator_plan(ql_model *m, ql_device *dev, ql_dtype compute,
-                                         int32_t longest, int32_t seqs, ql_evaluator *out);
+/* Plans batches of up to o->batch sequences of the lengths of *o. Nothing is allocated on the
+ * device. m and dev outlive the evaluator. */
+QL_NODISCARD ql_status ql_evaluator_plan(ql_model *m, ql_device *dev, const ql_predict_opts *o,
+                                         ql_evaluator *out);
 /* Places the model and allocates what was planned. */
 QL_NODISCARD ql_status ql_evaluator_start(ql_evaluator *e);
 /* Adds the batch's negative log-likelihood to *nll. */
 QL_NODISCARD ql_status ql_evaluator_run(ql_evaluator *e, const ql_batch *b, double *nll);
+/* Predictions for every row of d against its answers. */
+QL_NODISCARD ql_status ql_evaluator_scores(ql_evaluator *e, const ql_dataset *d, ql_scores *out);
 /* Before the model is closed; a zeroed evaluator is empty. */
 void ql_evaluator_free(ql_evaluator *e);
 

@@ -2,21 +2,44 @@
 #include "tools/job.h"
 
 #include "tools/engine.h"
+#include "tools/labels.h"
 
 /* Rows of 1024 + 256 tokens, qlora.py's setting, where neither data nor flags say it. */
 #define PLAN_TOKENS 1280
 
-static ql_status open_model(ql_cli *cli, const ql_job_args *a, bool shapes, ql_model **out) {
+/* The model's task agrees with --task; a classifier gets its classes before it is opened. Failures
+ * are said. */
+static ql_exit choose_labels(ql_cli *cli, const ql_job_args *a, const ql_source *source,
+                             ql_label_set *out) {
+    const json_t *config = ql_source_config(source);
+    ql_arch arch;
+    ql_status s = ql_arch_from_config(config, ql_source_path(source), &arch);
+    if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
+    s = ql_data_check_task(a->data.task, &arch);
+    if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_USAGE, s);
+    if (arch.task != QL_TASK_CLASSIFY) return QL_EXIT_OK;
+    s = ql_labels_choose(a->data.num_labels, config, a->adapter.from, a->data.dataset, out);
+    return s == QL_OK ? QL_EXIT_OK : ql_fail(&cli->out, QL_STAGE_DATA, s);
+}
+
+static ql_exit open_model(ql_cli *cli, const ql_job_args *a, bool shapes, ql_job *j) {
     ql_model_opts o;
     ql_source *source;
-    QL_TRY(ql_model_args_opts(cli, &a->model, &o));
+    ql_status s = ql_model_args_opts(cli, &a->model, &o);
+    if (s == QL_OK && a->train.full && a->adapter.from)
+        s = QL_FAIL(QL_ERR_INVALID, "--full trains all weights; it takes no adapter");
+    if (s == QL_OK) s = ql_model_args_source(&a->model, shapes, &source);
+    if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
+    ql_exit code = choose_labels(cli, a, source, &j->data.labels);
+    if (code != QL_EXIT_OK) {
+        ql_source_close(source);
+        return code;
+    }
     o.full = a->train.full;
     o.optimizer = true;
-    if (a->train.full && a->adapter.from) {
-        return QL_FAIL(QL_ERR_INVALID, "--full trains all weights; it takes no adapter");
-    }
-    QL_TRY(ql_model_args_source(&a->model, shapes, &source));
-    return ql_model_open(source, &o, out);
+    o.n_labels = j->data.labels.n;
+    s = ql_model_open(source, &o, &j->model);
+    return s == QL_OK ? QL_EXIT_OK : ql_fail(&cli->out, QL_STAGE_MODEL, s);
 }
 
 static ql_status attach(const ql_cli *cli, const ql_job_args *a, ql_model *m) {
@@ -28,12 +51,28 @@ static ql_status attach(const ql_cli *cli, const ql_job_args *a, ql_model *m) {
     return s;
 }
 
-static int32_t plan_length(const ql_job_args *a, const ql_job *j) {
-    int32_t longest = ql_data_longest(&j->data);
+/* A row has two tokens at least; without data the flags say the lengths, or a usual one. */
+static ql_longest plan_length(const ql_job_args *a, const ql_job *j) {
+    ql_longest longest = ql_data_longest(&j->data);
     int64_t positions = j->model->arch.max_positions;
-    if (j->has_data) return longest < 2 ? 2 : longest;
-    if (a->data.max_seq_len) return (int32_t)a->data.max_seq_len;
-    return (int32_t)(positions < PLAN_TOKENS ? positions : PLAN_TOKENS);
+    if (j->has_data) {
+        if (longest.row < 2) longest.row = 2;
+        return longest;
+    }
+    int64_t row = positions < PLAN_TOKENS ? positions : PLAN_TOKENS, source;
+    if (a->data.max_seq_len) row = a->data.max_seq_len;
+    source = row;
+    if (j->model->arch.task == QL_TASK_SEQ2SEQ && a->data.target_max_len)
+        row = a->data.target_max_len;
+    if (a->data.source_max_len) source = a->data.source_max_len;
+    return (ql_longest){(int32_t)row, (int32_t)source};
+}
+
+static void warn_of_length(ql_cli *cli, const ql_arch *arch, ql_longest l) {
+    int32_t longest = l.source > l.row ? l.source : l.row;
+    if (longest <= arch->max_positions) return;
+    ql_note(&cli->out, "warning: the longest row has %s tokens, the model was made for %s",
+            ql_text_count(longest).s, ql_text_count(arch->max_positions).s);
 }
 
 static ql_exit open_data(ql_cli *cli, const ql_job_args *a, ql_job *j) {
@@ -41,15 +80,10 @@ static ql_exit open_data(ql_cli *cli, const ql_job_args *a, ql_job *j) {
     ql_status s = ql_data_open(cli, &a->data, ql_model_args_tokenizer(&a->model), &j->data);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
     const ql_arch *arch = &j->model->arch;
-    s = ql_data_load(&a->data, arch->vocab, arch->max_positions,
-                     ql_train_args_data_seed(cli, &a->train), &j->data);
+    s = ql_data_load(&a->data, arch, ql_train_args_data_seed(cli, &a->train), &j->data);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_DATA, s);
     j->has_data = true;
-    int32_t longest = ql_data_longest(&j->data);
-    if (longest > arch->max_positions) {
-        ql_note(&cli->out, "warning: the longest row has %s tokens, the model was made for %s",
-                ql_text_count(longest).s, ql_text_count(arch->max_positions).s);
-    }
+    warn_of_length(cli, arch, ql_data_longest(&j->data));
     return QL_EXIT_OK;
 }
 
@@ -65,11 +99,11 @@ static ql_exit open_plan(ql_cli *cli, const ql_job_args *a, ql_job *j) {
 static ql_exit open_all(ql_cli *cli, const ql_job_args *a, bool shapes, ql_job *j) {
     ql_status s = ql_engine_open(cli, a->train.mem, &j->dev);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_DEVICE, s);
-    s = open_model(cli, a, shapes, &j->model);
-    if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
+    ql_exit code = open_model(cli, a, shapes, j);
+    if (code != QL_EXIT_OK) return code;
     s = attach(cli, a, j->model);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
-    ql_exit code = open_data(cli, a, j);
+    code = open_data(cli, a, j);
     return code == QL_EXIT_OK ? open_plan(cli, a, j) : code;
 }
 

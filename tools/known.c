@@ -14,9 +14,8 @@ static const char known_flags[] =
     "blocksize2 bits_by_layer target_bpw compute_dtype quantize_head "
     /* adapter */
     "lora_r lora_alpha lora_dropout lora_target_modules rank_pattern alpha_pattern use_rslora "
-    "use_dora "
-    "init_lora_weights loftq_iter loftq_bits loraplus_lr_ratio modules_to_save "
-    "trainable_token_indices "
+    "use_dora init_lora_weights loftq_iter loftq_bits loraplus_lr_ratio modules_to_save "
+    "exclude_modules layers_to_transform layers_pattern trainable_token_indices "
     /* data */
     "dataset dataset_format eval_dataset eval_dataset_size max_train_samples source_max_len "
     "target_max_len max_seq_len train_on_source train_on chat_template packing group_by_length "

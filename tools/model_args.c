@@ -141,7 +141,7 @@ double ql_model_weight_bits(ql_model *m) {
             weights += n;
             bits += slot_bits(&l->codes) + slot_bits(&l->scale) + slot_bits(&l->zero) +
                     slot_bits(&l->scale2) + slot_bits(&l->offset);
-        } else if (l != &m->head) {
+        } else if (l != m->head) {
             dense_weights += n;
             dense += slot_bits(&l->dense);
         }

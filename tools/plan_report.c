@@ -73,7 +73,7 @@ static ql_status smallest(const ql_job *j, uint64_t *out) {
     uint64_t peak = 0;
     *out = j->plan.peak_bytes;
     (void)with_batch(&j->opts, 1, &o);
-    for (int32_t every = 0; every <= j->model->arch.layers; every = every ? 2 * every : 1) {
+    for (int32_t every = 0; every <= j->model->arch.body.layers; every = every ? 2 * every : 1) {
         o.checkpoint = every;
         QL_TRY(plan_with(j, &o, &peak));
         if (peak < *out) *out = peak;
@@ -82,18 +82,7 @@ static ql_status smallest(const ql_job *j, uint64_t *out) {
 }
 
 ql_status ql_plan_tape(const ql_job *j, char **text) {
-    const ql_train_opts *o = &j->opts;
-    int32_t tokens = o->batch * o->max_len;
-    ql_graph_opts g = {.kind = QL_GRAPH_TRAIN,
-                       .compute = o->compute,
-                       .max_tokens = tokens,
-                       .max_seqs = o->packing ? tokens / 2 : o->batch,
-                       .max_len = o->max_len,
-                       .max_labelled = tokens,
-                       .logits_chunk = o->logits_chunk,
-                       .checkpoint = o->checkpoint,
-                       .seed = o->seed,
-                       .label_smoothing = (float)o->label_smoothing};
+    const ql_graph_opts g = ql_train_graph_opts(j->model, &j->opts);
     ql_graph *graph;
     QL_TRY(ql_graph_create(j->model, &g, j->dev, &graph));
     ql_status s = ql_tape_dump(ql_program_tape(graph->program), false, text);

@@ -94,31 +94,29 @@ static ql_status write_tensor(maker *k, const tensor *t) {
 
 typedef ql_status (*visit_fn)(maker *k, const tensor *t);
 
-static ql_status visit_dense(maker *k, visit_fn visit, const ql_dense *d, bool random,
-                             float constant) {
-    const tensor t = {d->name, d->slot.rows, d->slot.cols, false, random, constant};
-    return d->present ? visit(k, &t) : QL_OK;
+/* Matrices are random, weights of norms leave the scale as it is, biases are zero. */
+static ql_status visit_dense(maker *k, visit_fn visit, const ql_dense *d) {
+    const char *dot = strrchr(d->name, '.');
+    bool norm = d->slot.rows == 1 && dot && !strcmp(dot, ".weight");
+    const tensor t = {d->name, d->slot.rows,     d->slot.cols,
+                      false,   d->slot.rows > 1, norm ? 1.0f - k->model->arch.norm_offset : 0.0f};
+    return visit(k, &t);
 }
 
 static ql_status visit_linear(maker *k, visit_fn visit, const ql_linear *l) {
-    char name[256];
-    snprintf(name, sizeof name, "%s.weight", l->module);
-    const tensor t = {name, l->n, l->k, l->quantized && k->quantizes, true, 0};
-    QL_TRY(visit_dense(k, visit, &l->bias, false, 0.0f));
+    bool quantized = l->quantized && k->quantizes, turned = l->transposed && !quantized;
+    const tensor t = {l->tensor, turned ? l->k : l->n, turned ? l->n : l->k, quantized, true, 0};
     return visit(k, &t);
 }
 
 static ql_status visit_all(maker *k, visit_fn visit) {
-    const ql_model *m = k->model;
-    QL_TRY(visit_dense(k, visit, &m->embed, true, 0));
-    for (int32_t i = 0; i < m->arch.layers; i++) {
-        const ql_layer *layer = &m->layers[i];
-        QL_TRY(visit_dense(k, visit, &layer->norm1, false, 1.0f));
-        for (int j = 0; j < QL_LIN_COUNT; j++) QL_TRY(visit_linear(k, visit, &layer->linear[j]));
-        QL_TRY(visit_dense(k, visit, &layer->norm2, false, 1.0f));
-    }
-    QL_TRY(visit_dense(k, visit, &m->final_norm, false, 1.0f));
-    return m->tied ? QL_OK : visit_linear(k, visit, &m->head);
+    ql_model *m = k->model;
+    const ql_dense *d;
+    const ql_linear *l;
+    for (int64_t i = 0; (d = ql_model_dense(m, i)); i++) QL_TRY(visit_dense(k, visit, d));
+    for (int64_t i = 0; (l = ql_model_linear(m, i)); i++)
+        if (!(l == m->head && m->tied)) QL_TRY(visit_linear(k, visit, l));
+    return QL_OK;
 }
 
 static ql_status count_tensor(maker *k, const tensor *t) {

@@ -25,12 +25,13 @@ static ql_status total_steps(const ql_train_opts *o, const ql_dataset *data, int
 }
 
 ql_status ql_train_args_opts(const ql_cli *cli, const ql_train_args *a, const ql_data_args *d,
-                             const ql_data *data, int32_t max_len, ql_dtype compute,
+                             const ql_data *data, ql_longest longest, ql_dtype compute,
                              ql_train_opts *out) {
     ql_train_opts o = ql_train_opts_default();
     o.batch = (int32_t)a->batch;
     o.accumulate = (int32_t)a->accumulate;
-    o.max_len = max_len;
+    o.max_len = longest.row;
+    o.max_source_len = longest.source;
     o.packing = d->packing;
     o.shuffle = d->shuffle;
     o.max_steps = a->max_steps;
@@ -42,6 +43,7 @@ ql_status ql_train_args_opts(const ql_cli *cli, const ql_train_args *a, const ql
     o.beta2 = a->beta2;
     o.epsilon = a->epsilon;
     o.label_smoothing = a->smoothing;
+    o.model_dropout = a->model_dropout;
     o.checkpoint = a->gradient_checkpointing ? (int32_t)a->checkpoint_every : 0;
     o.compute = compute;
     o.seed = (uint64_t)cli->seed;

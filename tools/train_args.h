@@ -9,7 +9,7 @@ typedef struct ql_train_args {
     const char *schedule, *optim, *loss, *deterministic;
     int64_t batch, accumulate, max_steps, warmup_steps, checkpoint_every, data_seed;
     double epochs, lr, warmup_ratio, weight_decay, max_grad_norm, beta1, beta2, epsilon, smoothing;
-    bool gradient_checkpointing, full;
+    bool gradient_checkpointing, full, model_dropout;
     uint64_t mem;
 } ql_train_args;
 
@@ -115,6 +115,13 @@ typedef struct ql_train_args {
          .at = offsetof(T, f.smoothing),                                                           \
          .fallback = "0",                                                                          \
          .help = "part of the target spread over the vocabulary"},                                 \
+        {.name = "model_dropout",                                                                  \
+         .kind = QL_ARG_BOOL,                                                                      \
+         .flags = QL_ARG_ADVANCED,                                                                 \
+         .at = offsetof(T, f.model_dropout),                                                       \
+         .fallback = "true",                                                                       \
+         .value = "B",                                                                             \
+         .help = "drop activations as config.json says, beside lora_dropout"},                     \
         {.name = "gradient_checkpointing",                                                         \
          .kind = QL_ARG_BOOL,                                                                      \
          .at = offsetof(T, f.gradient_checkpointing),                                              \
@@ -157,10 +164,10 @@ typedef struct ql_train_args {
     }
 
 /* The trainer's options. `data` may be NULL (planning without data): then warm-up is not resolved.
- * `max_len` is the longest row. */
+ * */
 QL_NODISCARD ql_status ql_train_args_opts(const ql_cli *cli, const ql_train_args *a,
                                           const ql_data_args *d, const ql_data *data,
-                                          int32_t max_len, ql_dtype compute, ql_train_opts *out);
+                                          ql_longest longest, ql_dtype compute, ql_train_opts *out);
 uint64_t ql_train_args_data_seed(const ql_cli *cli, const ql_train_args *a);
 
 #endif /* QLORA_TOOLS_TRAIN_ARGS_H */

@@ -237,8 +237,16 @@ run train -m "$model" --dataset "$tmp/bad.jsonl" --dataset_format tokens --outpu
 refused 3 'row 2'
 run train -m "$model"
 refused 2 '--dataset is required'
-train "$tmp/x" --use_dora true
+train "$tmp/x" --init_lora_weights pissa
 refused 2 'known, not available in this version'
+train "$tmp/x" --layers_to_transform 0
+refused 2 'layers_to_transform goes with target modules that are listed by name'
+train "$tmp/x" --rank_pattern q_proj
+refused 2 'rank_pattern takes q_proj=16'
+train "$tmp/x" --exclude_modules '('
+refused 2 'exclude_modules .*missing closing parenthesis'
+train "$tmp/x" --trainable_token_indices 7-5
+refused 2 'trainable_token_indices takes numbers'
 train "$tmp/x" --optim lion_8bit
 refused 2 'known, not available in this version'
 train "$tmp/x" --group_by_length true

@@ -16,8 +16,12 @@ expect_out '^recorded, not run: .*qlora'
 [ -s "$tmp/own.safetensors" ] || fail '--write should have stored our values'
 run verify "$models/tiny-llama" --compute_dtype bf16
 expect_rc 0
-run verify "$models/tiny-llama" --cases dora
-refused 2 'none of them is available'
+run verify "$models/tiny-llama" --cases dora,loftq
+expect_rc 0
+expect_out '^dora.after3 .* ok$'
+expect_out '^loftq.logits .* ok$'
+run verify "$models/tiny-llama" --cases ,
+refused 2 'plain packed qlora'
 run verify "$models/tiny-llama" --cases nonsense
 refused 2 'plain packed qlora'
 run verify "$tmp/none"

@@ -13,7 +13,17 @@ OURS = {"all-linear": ["--lora_r", 8],
         "rslora": ["--lora_r", 6, "--lora_alpha", 3, "--use_rslora", "true"],
         "q,v, r 3, alpha 7, dropout": ["--lora_r", 3, "--lora_alpha", 7, "--lora_dropout", 0.1,
                                        "--lora_target_modules", "q_proj,v_proj"],
-        "pattern": ["--lora_r", 4, "--lora_target_modules", r".*\.1\..*(down|o)_proj"]}
+        "pattern": ["--lora_r", 4, "--lora_target_modules", r".*\.1\..*(down|o)_proj"],
+        "dora": ["--lora_r", 4, "--use_dora", "true"],
+        "dora, rslora, ranks and alphas": ["--lora_r", 4, "--use_dora", "true", "--use_rslora", "true",
+                                           "--rank_pattern", "q_proj=7,1.mlp.up_proj=2",
+                                           "--alpha_pattern", '{".*v_proj": 3.5}'],
+        "one layer, exclusion": ["--lora_r", 4, "--lora_target_modules", "q_proj,v_proj,down_proj",
+                                 "--layers_to_transform", "1", "--layers_pattern", "layers",
+                                 "--exclude_modules", "v_proj"],
+        "saved modules, token rows": ["--lora_r", 4, "--modules_to_save", "norm,lm_head", "--trainable_token_indices",
+                                      "40,3,7-30"],
+        "saved embedding": ["--lora_r", 4, "--modules_to_save", "embed_tokens"]}
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 # name -> LoraConfig
 THEIRS = {"all suffixes": dict(r=8, lora_alpha=16, target_modules=ALL),
@@ -23,7 +33,18 @@ THEIRS = {"all suffixes": dict(r=8, lora_alpha=16, target_modules=ALL),
           "regular expression": dict(r=2, lora_alpha=2, target_modules=r".*\.0\.(mlp|self_attn)\..*_proj"),
           "gaussian, one module": dict(r=4, lora_alpha=4, init_lora_weights="gaussian",
                                        target_modules=["model.layers.1.mlp.down_proj"]),
-          "with the head": dict(r=4, lora_alpha=8, target_modules=["q_proj", "lm_head"])}
+          "with the head": dict(r=4, lora_alpha=8, target_modules=["q_proj", "lm_head"]),
+          "dora": dict(r=4, lora_alpha=8, use_dora=True, target_modules="all-linear"),
+          "dora, ranks and alphas": dict(r=4, lora_alpha=8, use_dora=True, use_rslora=True,
+                                         target_modules=["q_proj", "up_proj"],
+                                         rank_pattern={"layers.0.*q_proj": 9}, alpha_pattern={"up_proj": 3}),
+          "one layer, exclusion": dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], layers_to_transform=[0],
+                                       exclude_modules=["v_proj"]),
+          "saved modules": dict(r=4, lora_alpha=8, target_modules=["q_proj"],
+                                modules_to_save=["lm_head", "input_layernorm"]),
+          "saved embedding": dict(r=4, lora_alpha=8, target_modules=["q_proj"], modules_to_save=["embed_tokens"]),
+          "token rows": dict(r=4, lora_alpha=8, target_modules=["q_proj"],
+                             trainable_token_indices=[40, 3] + list(range(7, 31)))}
 
 
 def loss_of(model, ids):

@@ -1,42 +1,16 @@
 """checkpoints.py - quantized checkpoints go both ways: transformers + bitsandbytes load ours, we load theirs."""
 import bitsandbytes as bnb
 import torch
-from bitsandbytes.functional import dequantize_blockwise, int8_vectorwise_dequant
 from transformers import BitsAndBytesConfig
 
-from common import (TINY, check, check_at_least, distance, finish, load, our_logits, path, quantize, small_model,
-                    some_ids, their_logits)
+from common import (TINY, check, check_at_least, decoded, distance, finish, load, our_logits, path, quantize,
+                    small_model, some_ids, their_logits)
 
 FOUR_BIT = {"nf4-dq": ("nf4", True), "nf4": ("nf4", False), "fp4": ("fp4", False), "fp4-dq": ("fp4", True)}
 
 
 def count(model, kind):
     return sum(isinstance(m, kind) for m in model.modules())
-
-
-def decoded_4bit(m):
-    """Table entry times block scale, blocks counted over the flattened weight (whatever the CPU's kernels do)."""
-    s = m.weight.quant_state
-    absmax = dequantize_blockwise(s.absmax, s.state2) + s.offset if s.nested else s.absmax
-    packed = m.weight.data.view(-1)
-    codes = torch.stack([packed >> 4, packed & 15], 1).view(-1, s.blocksize)
-    return (s.code[codes.long()] * absmax.float()[:, None]).view(s.shape)
-
-
-def decoded_8bit(m):
-    state = m.weight if m.weight.SCB is not None else m.state
-    return int8_vectorwise_dequant(state.CB if state.CB is not None else m.weight.data, state.SCB).float()
-
-
-def decoded(model):
-    """The model with every quantized layer replaced by a dense one: LLM.int8 layers round activations, we do not."""
-    for name, m in list(model.named_modules()):
-        if not isinstance(m, (bnb.nn.Linear4bit, bnb.nn.Linear8bitLt)): continue
-        dense = torch.nn.Linear(m.in_features, m.out_features, bias=m.bias is not None)
-        dense.weight.data = decoded_4bit(m) if isinstance(m, bnb.nn.Linear4bit) else decoded_8bit(m)
-        if m.bias is not None: dense.bias.data = m.bias.data.float()
-        model.set_submodule(name, dense)
-    return model
 
 
 def ours_in_transformers(base, full, ids):
@@ -84,4 +58,5 @@ def main():
     finish()
 
 
-main()
+if __name__ == "__main__":
+    main()
