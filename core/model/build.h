@@ -90,7 +90,7 @@ typedef struct ql_graph_tokens {
     int32_t n, seqs;
     const int32_t *ids, *pos, *types, *key, *start; /* [n] [n] [n] or NULL [n,2] [seqs+1] */
 } ql_graph_tokens;
-/* Checks them, writes all of the stack's inputs and sets row counts. Waits for the queue. */
+/* Checks them, writes all of the stack's inputs and sets row counts. */
 QL_NODISCARD ql_status ql_graph_put_tokens(ql_graph *g, ql_queue *q, bool encoder,
                                            const ql_graph_tokens *x);
 

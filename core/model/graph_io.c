@@ -243,8 +243,7 @@ ql_status ql_graph_put_tokens(ql_graph *g, ql_queue *q, bool encoder, const ql_g
         st = ql_graph_put(g, q, in->types, x->types ? x->types : words, bytes);
     if (st == QL_OK) st = put_places(g, q, &s->front, in->place, x, words);
     if (st == QL_OK) st = put_slots(g, q, in->token_slot, x, words);
-    if (st == QL_OK) st = g->dev->backend->queue_sync(q); /* `words` goes away */
-    ql_host_free(words);
+    ql_host_free(words); /* pageable memory: write() has staged it */
     ql_program_set(g->program, encoder ? QL_SYM_ENC_TOKENS : QL_SYM_TOKENS, x->n);
     ql_program_set(g->program, QL_SYM_SEQS, x->seqs);
     return st;

@@ -184,8 +184,8 @@ static const struct {
 
 /* The decoder reads the start id (0, written 1 here) and the target without its last id. */
 static void check_decoder(const ql_example *e, const char *target) {
-    char inputs[32] = "\1";
-    strncat(inputs, target, strlen(target) - 1);
+    char inputs[32];
+    snprintf(inputs, sizeof inputs, "\1%.*s", (int)strlen(target) - 1, target);
     assert_true(fixture_bytes_equal(e->labels, (size_t)e->n, target));
     assert_true(fixture_bytes_equal(e->ids, (size_t)e->n, inputs));
     assert_int_equal(e->supervised, e->n);

@@ -65,6 +65,8 @@ static void what_a_family_cannot_mean_is_refused_by_name(void **state) {
         {"tiny-bert", "position_embedding_type", "\"relative_key\"", "relative_key"},
         {"tiny-roberta", "max_position_embeddings", "2", "padding"},
         {"tiny-roberta", "num_labels", "0", "num_labels"},
+        {"tiny-roberta", "problem_type", "\"multi_label_classification\"", "multi_label"},
+        {"tiny-roberta", "problem_type", "\"regression\"", "one number"},
         {"tiny-deberta-v2", "conv_kernel_size", "3", "convolution"},
         {"tiny-deberta-v2", "norm_rel_ebd", "\"batch\"", "batch"},
         {"tiny-deberta-v2", "pos_att_type", "[\"p2p\"]", "p2p"},

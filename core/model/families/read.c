@@ -325,5 +325,18 @@ ql_status ql_read_labels(const json_t *c, const char *what, ql_arch *a) {
     if (n < 1 || n > 1 << 16)
         return QL_FAIL(QL_ERR_FORMAT, "%s: %lld labels, expected 1 to 65536", what, (long long)n);
     a->n_labels = (int32_t)n;
+    const char *problem = NULL;
+    QL_TRY(ql_json_get_str(c, what, "problem_type", &problem));
+    bool regression = problem && !strcmp(problem, "regression");
+    if (problem && !regression && strcmp(problem, "single_label_classification") != 0)
+        return QL_FAIL(QL_ERR_UNSUPPORTED,
+                       "%s: problem_type '%.40s' is not supported (single_label_classification, "
+                       "regression)",
+                       what, problem);
+    if (regression && n != 1)
+        return QL_FAIL(QL_ERR_UNSUPPORTED,
+                       "%s: problem_type 'regression' with %lld labels is not supported; one "
+                       "number is learned",
+                       what, (long long)n);
     return ql_json_get_f64(c, what, "initializer_range", 0.0, 100.0, &a->init_range);
 }
