@@ -130,7 +130,7 @@ static int32_t unpadded(const ql_oracle_inputs *in, int64_t row, int32_t *ids, i
     for (int64_t i = row * in->cols; i < (row + 1) * in->cols; i++) {
         if (in->mask && in->mask[i] == 0) continue;
         ids[n] = (int32_t)in->ids[i];
-        if (types) types[n] = (int32_t)in->types[i];
+        if (types && in->types) types[n] = (int32_t)in->types[i];
         if (labels) labels[n] = in->labels ? (int32_t)in->labels[i] : QL_IGNORE;
         n++;
     }

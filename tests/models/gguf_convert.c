@@ -254,10 +254,11 @@ static void put_tensor(gguf_build *b, const json_t *config, const ql_st_file *f,
     char name[256], stem[256];
     if (!strncmp(t->name, "bert.pooler.", 12)) return; /* the converter leaves it out */
     if (norms) {
-        int layer = 0;
+        static const char stack[] = "model.layers.";
         if (!strstr(t->name, ".norms.0.")) return;
-        assert_int_equal(sscanf(t->name, "model.layers.%d.", &layer), 1);
-        snprintf(name, sizeof name, "blk.%d.attn_%c_norm.weight", layer, norms[-1]);
+        assert_memory_equal(t->name, stack, sizeof stack - 1);
+        long layer = strtol(t->name + sizeof stack - 1, NULL, 10);
+        snprintf(name, sizeof name, "blk.%ld.attn_%c_norm.weight", layer, norms[-1]);
         snprintf(stem, sizeof stem, "%.*s_layernorm", (int)(norms - t->name), t->name);
         put_stacked(b, f, stem, name);
         return;

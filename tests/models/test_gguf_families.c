@@ -313,7 +313,7 @@ static ql_dataset examples(const ql_arch *a) {
         e->n = 9 + 11 * i;
         e->row = i + 1;
         e->n_source = a->task == QL_TASK_SEQ2SEQ ? 6 + 5 * i : 0;
-        e->ids = ql_host_calloc((size_t)(3 * e->n + e->n_source), sizeof(int32_t));
+        e->ids = ql_host_calloc(3 * (size_t)e->n + (size_t)e->n_source, sizeof(int32_t));
         e->labels = a->task == QL_TASK_CLASSIFY ? NULL : e->ids + e->n;
         e->types = a->task == QL_TASK_CLASSIFY ? e->ids + 2 * e->n : NULL;
         e->source = e->n_source ? e->ids + 3 * e->n : NULL;
