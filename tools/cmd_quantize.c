@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "core/base/hostmem.h"
+#include "core/model/encode.h"
 #include "core/quant/explain.h"
 #include "core/quant/stored.h"
 #include "tools/cli.h"
+#include "tools/engine.h"
 #include "tools/model_args.h"
 
 typedef struct options {
@@ -52,14 +54,26 @@ static void show_progress(void *user, int64_t done, int64_t total, const char *n
 
 static ql_exit quantize_folder(ql_cli *cli, const options *o, const ql_quant_opts *q) {
     ql_source *source;
-    ql_status s = ql_source_open(o->model, &source);
-    if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
+    ql_device *dev;
+    ql_queue *queue = NULL;
+    ql_status s = ql_engine_open(cli, 0, &dev);
+    if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_DEVICE, s);
+    s = ql_source_open(o->model, &source);
+    if (s != QL_OK) {
+        ql_engine_close(dev);
+        return ql_fail(&cli->out, QL_STAGE_MODEL, s);
+    }
+    ql_quantize_report r = {0};
+    s = dev->backend->queue_create(dev, &queue);
     const ql_quantize_folder_opts folder = {.quant = *q,
                                             .quantize_head = o->quantize_head,
+                                            .encode = ql_encode_on_queue,
+                                            .encode_user = queue,
                                             .progress = show_progress,
                                             .user = &cli->out};
-    ql_quantize_report r = {0};
-    s = ql_quantize_folder(source, &folder, o->output_dir, &r);
+    if (s == QL_OK) s = ql_quantize_folder(source, &folder, o->output_dir, &r);
+    dev->backend->queue_destroy(queue);
+    ql_engine_close(dev);
     ql_source_close(source);
     ql_progress_end(&cli->out);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);

@@ -8,6 +8,7 @@
 #include "core/base/hostmem.h"
 #include "core/base/rng.h"
 #include "core/device/device.h"
+#include "core/model/encode.h"
 #include "core/model/model_impl.h"
 
 /* Bytes into a slot of the weights region; mapped slots hold them already. */
@@ -107,7 +108,8 @@ static ql_status quantize_linear(const ql_model *m, const ql_linear *l, ql_qtens
                         "damaged file cannot be quantized",
                         l->tensor, isnan(w[i]) ? "NaN" : "an infinity", (long long)(i / l->k),
                         (long long)(i % l->k));
-    if (s == QL_OK) s = ql_quantize(&l->quant, w, l->n, l->k, out);
+    if (s == QL_OK)
+        s = ql_quantize_with(&l->quant, ql_encode_on_queue, m->queue, w, l->n, l->k, out);
     ql_host_free(w);
     return s;
 }
