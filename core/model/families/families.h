@@ -78,6 +78,8 @@ QL_NODISCARD ql_status ql_read_dropout(const json_t *c, const char *what, const 
 /* Refuses a boolean key that is `value`. */
 QL_NODISCARD ql_status ql_refuse_flag(const json_t *c, const char *what, const char *key,
                                       bool value);
+/* llama's names of a block's parts: q_proj ... down_proj, and where biases are. */
+void ql_arch_llama_parts(ql_stack *s, bool qkv_bias, bool o_bias);
 /* Causal decoder with tokens at `tokens` and a head at `head`. */
 void ql_arch_decoder(ql_arch *a, const char *prefix, const char *tokens, const char *head);
 

@@ -24,17 +24,7 @@ static ql_status read_gemma_like(const json_t *c, const char *what, ql_arch *a) 
     QL_TRY(ql_json_get_bool(c, what, "tie_word_embeddings", &a->tied_head));
     bool bias = false;
     QL_TRY(ql_json_get_bool(c, what, "attention_bias", &bias));
-    s->layer = "model.layers.%d";
-    s->lin[QL_LIN_Q] = (ql_part){"self_attn.q_proj", bias, false};
-    s->lin[QL_LIN_K] = (ql_part){"self_attn.k_proj", bias, false};
-    s->lin[QL_LIN_V] = (ql_part){"self_attn.v_proj", bias, false};
-    s->lin[QL_LIN_O] = (ql_part){"self_attn.o_proj", bias, false};
-    s->lin[QL_LIN_GATE].name = "mlp.gate_proj";
-    s->lin[QL_LIN_UP].name = "mlp.up_proj";
-    s->lin[QL_LIN_DOWN].name = "mlp.down_proj";
-    s->norm[QL_NORM_ATTN] = "input_layernorm";
-    s->norm[QL_NORM_MLP] = "post_attention_layernorm";
-    s->final_norm = "model.norm";
+    ql_arch_llama_parts(s, bias, bias);
     s->front.scale = (float)sqrt((double)a->hidden); /* exact as in an fp32 run */
     s->attn_scale = (float)(1.0 / sqrt((double)s->head_dim));
     QL_TRY(ql_read_dropout(c, what, "attention_dropout", &a->drop.attn));

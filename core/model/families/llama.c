@@ -16,24 +16,9 @@ static ql_status read_llama_like(const json_t *c, const char *what, double eps, 
     QL_TRY(ql_read_activation(c, what, "hidden_act", &s->act));
     QL_TRY(ql_json_get_bool(c, what, "tie_word_embeddings", &a->tied_head));
     QL_TRY(ql_read_rope(c, what, "rope_theta", 1.0, a, s, &s->rope));
-    s->layer = "model.layers.%d";
-    s->lin[QL_LIN_Q].name = "self_attn.q_proj";
-    s->lin[QL_LIN_K].name = "self_attn.k_proj";
-    s->lin[QL_LIN_V].name = "self_attn.v_proj";
-    s->lin[QL_LIN_O].name = "self_attn.o_proj";
-    s->lin[QL_LIN_GATE].name = "mlp.gate_proj";
-    s->lin[QL_LIN_UP].name = "mlp.up_proj";
-    s->lin[QL_LIN_DOWN].name = "mlp.down_proj";
-    s->norm[QL_NORM_ATTN] = "input_layernorm";
-    s->norm[QL_NORM_MLP] = "post_attention_layernorm";
-    s->final_norm = "model.norm";
+    ql_arch_llama_parts(s, false, false);
     QL_TRY(ql_read_dropout(c, what, "attention_dropout", &a->drop.attn));
     return ql_read_tokens(c, what, a);
-}
-
-static void biases(ql_stack *s, bool qkv, bool o) {
-    s->lin[QL_LIN_Q].bias = s->lin[QL_LIN_K].bias = s->lin[QL_LIN_V].bias = qkv;
-    s->lin[QL_LIN_O].bias = o;
 }
 
 /* Every layer uses the window. */
@@ -46,7 +31,7 @@ ql_status ql_arch_llama(const json_t *c, const char *what, ql_arch *a) {
     bool attention = false, mlp = false;
     QL_TRY(ql_json_get_bool(c, what, "attention_bias", &attention));
     QL_TRY(ql_json_get_bool(c, what, "mlp_bias", &mlp));
-    biases(&a->body, attention, attention);
+    ql_arch_llama_parts(&a->body, attention, attention);
     for (int k = QL_LIN_GATE; k <= QL_LIN_DOWN; k++) a->body.lin[k].bias = mlp;
     return QL_OK;
 }
@@ -75,7 +60,7 @@ static ql_status read_qwen_window(const json_t *c, const char *what, ql_stack *s
 
 ql_status ql_arch_qwen2(const json_t *c, const char *what, ql_arch *a) {
     QL_TRY(read_llama_like(c, what, 1e-6, a));
-    biases(&a->body, true, false);
+    ql_arch_llama_parts(&a->body, true, false);
     return read_qwen_window(c, what, &a->body);
 }
 
@@ -85,7 +70,7 @@ ql_status ql_arch_qwen3(const json_t *c, const char *what, ql_arch *a) {
         return QL_FAIL(QL_ERR_FORMAT, "%s: key 'head_dim' is missing for a qwen3 model", what);
     bool attention = false;
     QL_TRY(ql_json_get_bool(c, what, "attention_bias", &attention));
-    biases(&a->body, attention, attention);
+    ql_arch_llama_parts(&a->body, attention, attention);
     a->body.norm[QL_NORM_Q] = "self_attn.q_norm";
     a->body.norm[QL_NORM_K] = "self_attn.k_norm";
     return read_qwen_window(c, what, &a->body);

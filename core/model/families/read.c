@@ -81,6 +81,20 @@ ql_status ql_read_dropout(const json_t *c, const char *what, const char *key, fl
     return QL_OK;
 }
 
+void ql_arch_llama_parts(ql_stack *s, bool qkv_bias, bool o_bias) {
+    s->layer = "model.layers.%d";
+    s->lin[QL_LIN_Q] = (ql_part){"self_attn.q_proj", qkv_bias, false};
+    s->lin[QL_LIN_K] = (ql_part){"self_attn.k_proj", qkv_bias, false};
+    s->lin[QL_LIN_V] = (ql_part){"self_attn.v_proj", qkv_bias, false};
+    s->lin[QL_LIN_O] = (ql_part){"self_attn.o_proj", o_bias, false};
+    s->lin[QL_LIN_GATE].name = "mlp.gate_proj";
+    s->lin[QL_LIN_UP].name = "mlp.up_proj";
+    s->lin[QL_LIN_DOWN].name = "mlp.down_proj";
+    s->norm[QL_NORM_ATTN] = "input_layernorm";
+    s->norm[QL_NORM_MLP] = "post_attention_layernorm";
+    s->final_norm = "model.norm";
+}
+
 void ql_arch_decoder(ql_arch *a, const char *prefix, const char *tokens, const char *head) {
     a->task = QL_TASK_CAUSAL;
     a->base_prefix = prefix;

@@ -17,22 +17,13 @@ ql_status ql_arch_stablelm(const json_t *c, const char *what, ql_arch *a) {
     QL_TRY(ql_json_get_bool(c, what, "use_qkv_bias", &bias));
     QL_TRY(ql_json_get_bool(c, what, "use_parallel_residual", &s->parallel));
     QL_TRY(ql_read_rope(c, what, "rope_theta", 0.25, a, s, &s->rope));
-    s->layer = "model.layers.%d";
-    s->lin[QL_LIN_Q] = (ql_part){"self_attn.q_proj", bias, false};
-    s->lin[QL_LIN_K] = (ql_part){"self_attn.k_proj", bias, false};
-    s->lin[QL_LIN_V] = (ql_part){"self_attn.v_proj", bias, false};
-    s->lin[QL_LIN_O].name = "self_attn.o_proj";
-    s->lin[QL_LIN_GATE].name = "mlp.gate_proj";
-    s->lin[QL_LIN_UP].name = "mlp.up_proj";
-    s->lin[QL_LIN_DOWN].name = "mlp.down_proj";
-    s->norm[QL_NORM_ATTN] = "input_layernorm";
-    if (!s->parallel) s->norm[QL_NORM_MLP] = "post_attention_layernorm";
+    ql_arch_llama_parts(s, bias, false);
+    if (s->parallel) s->norm[QL_NORM_MLP] = NULL;
     QL_TRY(ql_json_get_bool(c, what, "qk_layernorm", &s->own_head_norms));
     if (s->own_head_norms) {
         s->norm[QL_NORM_Q] = "self_attn.q_layernorm.norms";
         s->norm[QL_NORM_K] = "self_attn.k_layernorm.norms";
     }
-    s->final_norm = "model.norm";
     QL_TRY(ql_read_dropout(c, what, "attention_dropout", &a->drop.attn));
     QL_TRY(ql_read_dropout(c, what, "hidden_dropout", &a->drop.resid));
     return ql_read_tokens(c, what, a);
