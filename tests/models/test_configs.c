@@ -89,6 +89,52 @@ static void what_a_family_cannot_mean_is_refused_by_name(void **state) {
     }
 }
 
+/* ---------------------------------------------------------------- sizes as released */
+
+static void released_shapes_have_the_released_counts(void **state) {
+    (void)state;
+    /* GPT-NeoX-20B: its paper; flan-t5-xl, bart-large (with final_logits_bias), deberta-v3-large
+     * (with a pooler and two labels) and falcon-40b: the tensors of the released files. */
+    static const struct {
+        const char *config;
+        uint64_t parameters;
+    } c[] = {
+        {"{\"model_type\":\"gpt_neox\",\"hidden_size\":6144,\"intermediate_size\":24576,"
+         "\"num_attention_heads\":64,\"num_hidden_layers\":44,\"vocab_size\":50432}",
+         20554567680},
+        {"{\"model_type\":\"t5\",\"d_model\":2048,\"d_kv\":64,\"d_ff\":5120,\"num_layers\":24,"
+         "\"num_decoder_layers\":24,\"num_heads\":32,\"vocab_size\":32128,"
+         "\"feed_forward_proj\":\"gated-gelu\",\"tie_word_embeddings\":false}",
+         2849757184},
+        {"{\"model_type\":\"bart\",\"d_model\":1024,\"encoder_layers\":12,\"decoder_layers\":12,"
+         "\"encoder_attention_heads\":16,\"decoder_attention_heads\":16,\"encoder_ffn_dim\":4096,"
+         "\"decoder_ffn_dim\":4096,\"vocab_size\":50265,\"max_position_embeddings\":1024}",
+         406341721},
+        {"{\"model_type\":\"deberta-v2\",\"hidden_size\":1024,\"intermediate_size\":4096,"
+         "\"num_attention_heads\":16,\"num_hidden_layers\":24,\"vocab_size\":128100,"
+         "\"max_position_embeddings\":512,\"relative_attention\":true,\"position_buckets\":256,"
+         "\"norm_rel_ebd\":\"layer_norm\",\"share_att_key\":true,\"pos_att_type\":\"p2c|c2p\","
+         "\"position_biased_input\":false,\"type_vocab_size\":0}",
+         435063810},
+        {"{\"model_type\":\"falcon\",\"hidden_size\":8192,\"num_attention_heads\":128,"
+         "\"num_hidden_layers\":60,\"num_kv_heads\":8,\"new_decoder_architecture\":true,"
+         "\"vocab_size\":65024,\"bias\":false}",
+         41303293952}};
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        json_t *j = json_loads(c[i].config, 0, NULL);
+        ql_source *s = NULL;
+        ql_model *m = NULL;
+        assert_non_null(j);
+        OK(ql_source_open_json("config.json", j, &s));
+        const ql_model_opts o = ql_model_opts_default();
+        OK(ql_model_open(s, &o, &m));
+        if (m->parameters != c[i].parameters)
+            fail_msg("%s: %llu parameters", m->arch.family, (unsigned long long)m->parameters);
+        ql_model_close(m);
+        json_decref(j);
+    }
+}
+
 /* ---------------------------------------------------------------- any key, any value */
 
 static int tried, refused;
@@ -231,6 +277,7 @@ static void a_missing_classifier_is_a_new_one(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_family_cannot_mean_is_refused_by_name),
+        cmocka_unit_test(released_shapes_have_the_released_counts),
         cmocka_unit_test(no_value_of_any_key_does_worse_than_a_refusal),
         cmocka_unit_test(missing_and_surplus_tensors_are_refused_by_name),
         cmocka_unit_test(a_missing_classifier_is_a_new_one)};
