@@ -49,6 +49,7 @@ bool ql_cli_given(const ql_cli *cli, const char *name);
 QL_NODISCARD ql_status ql_cli_open_device(const ql_cli *cli, uint64_t mem_limit, ql_device **out);
 
 /* The commands, one per file. */
+extern const ql_command ql_cmd_bench;
 extern const ql_command ql_cmd_eval;
 extern const ql_command ql_cmd_generate;
 extern const ql_command ql_cmd_info;
