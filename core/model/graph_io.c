@@ -127,47 +127,43 @@ void ql_build_declare(ql_builder *b) {
 
 /* ---------------------------------------------------------------- tables */
 
-static ql_status fill_rope(ql_graph *g, ql_queue *q, const ql_rope *r, ql_vid v) {
+/* Computes `of` into a host copy of a table of 4-byte elements [rows, cols]. */
+typedef void (*table_fn)(const void *of, int64_t rows, int64_t cols, void *table);
+
+static void rotations(const void *of, int64_t rows, int64_t cols, void *table) {
+    (void)cols;
+    ql_rope_fill(of, rows, rows, table);
+}
+
+static void buckets(const void *of, int64_t rows, int64_t cols, void *table) {
+    (void)rows;
+    ql_relative_fill(of, (cols + 1) / 2, table);
+}
+
+static void slopes(const void *of, int64_t rows, int64_t cols, void *table) {
+    (void)cols;
+    ql_alibi_fill(of, rows, table);
+}
+
+static ql_status put_table(ql_graph *g, ql_queue *q, ql_vid v, table_fn fill, const void *of) {
     if (!v) return QL_OK;
     const ql_value *x = ql_tape_at(ql_program_tape(g->program), v);
-    float *table = ql_host_calloc((size_t)x->rows.max, (size_t)x->cols.max * sizeof(float));
-    if (!table) return QL_NOMEM("the rotation table");
-    ql_rope_fill(r, x->rows.max, x->rows.max, table);
+    void *table = ql_host_calloc((size_t)ql_value_bytes(x), 1);
+    if (!table) return QL_NOMEM("a table of positions");
+    fill(of, x->rows.max, x->cols.max, table);
     ql_status s = ql_graph_put(g, q, v, table, ql_value_bytes(x));
     ql_host_free(table);
     return s;
-}
-
-static ql_status fill_buckets(ql_graph *g, ql_queue *q, const ql_stack *s, ql_vid v) {
-    if (!v) return QL_OK;
-    const ql_value *x = ql_tape_at(ql_program_tape(g->program), v);
-    int32_t *buckets = ql_host_calloc((size_t)x->cols.max, sizeof(int32_t));
-    if (!buckets) return QL_NOMEM("the buckets of distances");
-    ql_relative_fill(s, (x->cols.max + 1) / 2, buckets);
-    ql_status status = ql_graph_put(g, q, v, buckets, ql_value_bytes(x));
-    ql_host_free(buckets);
-    return status;
-}
-
-static ql_status fill_alibi(ql_graph *g, ql_queue *q, const ql_stack *s, ql_vid v) {
-    if (!v) return QL_OK;
-    const ql_value *x = ql_tape_at(ql_program_tape(g->program), v);
-    float *table = ql_host_calloc((size_t)x->rows.max, (size_t)x->cols.max * sizeof(float));
-    if (!table) return QL_NOMEM("the biases of distances");
-    ql_alibi_fill(s, x->rows.max, table);
-    ql_status status = ql_graph_put(g, q, v, table, ql_value_bytes(x));
-    ql_host_free(table);
-    return status;
 }
 
 ql_status ql_graph_fill_tables(ql_graph *g, const ql_model *m, ql_queue *q) {
     const ql_stack *const stack[2] = {&m->arch.body, &m->arch.encoder};
     const ql_stack_io *const in[2] = {&g->io.body, &g->io.encoder};
     for (int i = 0; i < 2; i++) {
-        QL_TRY(fill_rope(g, q, &stack[i]->rope, in[i]->rope));
-        QL_TRY(fill_rope(g, q, &stack[i]->rope_local, in[i]->rope_local));
-        QL_TRY(fill_buckets(g, q, stack[i], in[i]->bucket));
-        QL_TRY(fill_alibi(g, q, stack[i], in[i]->alibi));
+        QL_TRY(put_table(g, q, in[i]->rope, rotations, &stack[i]->rope));
+        QL_TRY(put_table(g, q, in[i]->rope_local, rotations, &stack[i]->rope_local));
+        QL_TRY(put_table(g, q, in[i]->bucket, buckets, stack[i]));
+        QL_TRY(put_table(g, q, in[i]->alibi, slopes, stack[i]));
     }
     if (!g->io.token_ids) return QL_OK;
     return ql_graph_put(g, q, g->io.token_ids, m->token_rows.ids,

@@ -52,6 +52,9 @@ typedef struct ql_linear_want {
     int64_t n, k;
     bool bias, keep, transposed, is_head, optional;
 } ql_linear_want;
+/* A new entry of the model's linear layers without storage, named but not looked for. */
+QL_NODISCARD ql_status ql_linear_add(ql_model *m, const char *module, int64_t n, int64_t k,
+                                     bool is_head, ql_linear **out);
 QL_NODISCARD ql_status ql_open_linear(ql_model *m, const char *module, ql_linear_want want,
                                       ql_linear **out);
 /* Does every tensor of the files have its place? */

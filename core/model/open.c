@@ -141,21 +141,9 @@ static bool has_own_head(const ql_model *m, const char *name) {
 
 /* The embedding as the head's weight. */
 static ql_status open_tied_head(ql_model *m, const char *module) {
-    ql_linear *l = ql_arena_alloc(&m->names, 1, sizeof *l);
-    if (!l) return QL_NOMEM("tensors");
-    *l = (ql_linear){.module = module,
-                     .tensor = ql_model_name(m, module, "weight"),
-                     .n = m->arch.vocab,
-                     .k = m->arch.body.front.width,
-                     .is_head = true,
-                     .dense = m->embed->slot,
-                     .dense_param = m->embed->param,
-                     .adapter_a = -1,
-                     .adapter_b = -1,
-                     .adapter_m = -1};
-    if (!l->tensor) return QL_NOMEM("tensor names");
-    QL_TRY(ql_host_grow((void **)&m->linears, &m->cap_linears, (size_t)m->n_linears + 1, sizeof l));
-    m->linears[m->n_linears++] = m->head = l;
+    QL_TRY(ql_linear_add(m, module, m->arch.vocab, m->arch.body.front.width, true, &m->head));
+    m->head->dense = m->embed->slot;
+    m->head->dense_param = m->embed->param;
     return QL_OK;
 }
 

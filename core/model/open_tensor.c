@@ -228,16 +228,17 @@ static ql_status slots_of_coded(ql_model *m, ql_linear *l, const char *name) {
     return ql_param_add(m, l->n, l->k, true, &l->dense_param, "%s", name);
 }
 
-ql_status ql_open_linear(ql_model *m, const char *module, ql_linear_want want, ql_linear **out) {
+ql_status ql_linear_add(ql_model *m, const char *module, int64_t n, int64_t k, bool is_head,
+                        ql_linear **out) {
     if (!module) return QL_NOMEM("tensor names");
     ql_linear *l = ql_arena_alloc(&m->names, 1, sizeof *l);
     const char *name = ql_model_name(m, module, "weight");
     if (!l || !name) return QL_NOMEM("tensors");
     *l = (ql_linear){.module = module,
                      .tensor = name,
-                     .n = want.n,
-                     .k = want.k,
-                     .is_head = want.is_head,
+                     .n = n,
+                     .k = k,
+                     .is_head = is_head,
                      .quant = m->opts.quant,
                      .dense_param = -1,
                      .adapter_a = -1,
@@ -246,6 +247,14 @@ ql_status ql_open_linear(ql_model *m, const char *module, ql_linear_want want, q
     QL_TRY(ql_host_grow((void **)&m->linears, &m->cap_linears, (size_t)m->n_linears + 1, sizeof l));
     m->linears[m->n_linears++] = l;
     *out = l;
+    return QL_OK;
+}
+
+ql_status ql_open_linear(ql_model *m, const char *module, ql_linear_want want, ql_linear **out) {
+    ql_linear *l = NULL;
+    QL_TRY(ql_linear_add(m, module, want.n, want.k, want.is_head, &l));
+    *out = l;
+    const char *name = l->tensor;
     const char *found = ql_model_is_plan(m) ? NULL : weight_name(m, name);
     if (found) l->tensor = found;
     l->stored = found && ql_stored_is_quantized(m->source, found);

@@ -114,28 +114,29 @@ static ql_status quantize_linear(const ql_model *m, const ql_linear *l, ql_qtens
     return s;
 }
 
-/* A Conv1D whose rows are wanted on the device. */
-static ql_status load_turned(ql_model *m, const ql_linear *l) {
-    uint64_t bytes = (uint64_t)l->k * ql_dtype_size(l->dense.dtype);
-    float *row = ql_host_calloc((size_t)l->k, 2 * sizeof(float));
-    if (!row) return QL_NOMEM("a row of weights");
+/* The rows of a linear layer's weight, decoded, into `buf` at byte `off` as `dtype`. */
+static ql_status write_linear_rows(ql_model *m, const ql_linear *l, ql_buffer *buf, uint64_t off,
+                                   ql_dtype dtype) {
+    uint64_t bytes = (uint64_t)l->k * ql_dtype_size(dtype);
     ql_linear_rows rows = {0};
-    ql_status s = ql_linear_rows_open(m, l, &rows);
+    QL_TRY(ql_linear_rows_open(m, l, &rows));
+    float *row = ql_host_calloc((size_t)l->k, 2 * sizeof(float));
+    ql_status s = row ? QL_OK : QL_NOMEM("a row of weights");
     for (int64_t i = 0; i < l->n && s == QL_OK; i++) {
         s = ql_linear_rows_read(&rows, i, row);
         if (s != QL_OK) break;
-        to_dtype(row, l->k, l->dense.dtype, row + l->k);
-        s = m->dev->backend->write(m->queue, m->weights, l->dense.off + (uint64_t)i * bytes,
-                                   row + l->k, bytes);
+        to_dtype(row, l->k, dtype, row + l->k);
+        s = m->dev->backend->write(m->queue, buf, off + (uint64_t)i * bytes, row + l->k, bytes);
         if (s == QL_OK) s = m->dev->backend->queue_sync(m->queue);
     }
-    ql_linear_rows_close(&rows);
     ql_host_free(row);
+    ql_linear_rows_close(&rows);
     return s;
 }
 
 static ql_status load_linear(ql_model *m, const ql_linear *l) {
-    if (l->turned) return load_turned(m, l);
+    if (l->turned) /* a Conv1D whose rows are wanted on the device */
+        return write_linear_rows(m, l, m->weights, l->dense.off, l->dense.dtype);
     if (!l->quantized) return load_dense(m, &l->dense, l->from, l->tensor);
     ql_qtensor q = {0};
     QL_TRY(l->stored ? ql_stored_open(m->source, l->tensor, &q) : quantize_linear(m, l, &q));
@@ -272,20 +273,7 @@ static ql_status init_linear(ql_model *m, const ql_linear *l, uint64_t seed) {
     uint64_t at = m->params[l->dense_param].first * sizeof(float);
     if (l->fresh) return write_fresh(m, m->trained, at, &l->dense, l->tensor, seed);
     if (l->from) return write_rows(m, l->from, m->trained, at, QL_F32);
-    uint64_t bytes = (uint64_t)l->k * sizeof(float);
-    ql_linear_rows rows = {0};
-    QL_TRY(ql_linear_rows_open(m, l, &rows));
-    float *row = ql_host_calloc((size_t)l->k, sizeof(float));
-    ql_status s = row ? QL_OK : QL_NOMEM("a row of weights");
-    for (int64_t r = 0; r < l->n && s == QL_OK; r++) {
-        s = ql_linear_rows_read(&rows, r, row);
-        if (s == QL_OK)
-            s = m->dev->backend->write(m->queue, m->trained, at + (uint64_t)r * bytes, row, bytes);
-        if (s == QL_OK) s = m->dev->backend->queue_sync(m->queue);
-    }
-    ql_host_free(row);
-    ql_linear_rows_close(&rows);
-    return s;
+    return write_linear_rows(m, l, m->trained, at, QL_F32);
 }
 
 static ql_status init_dense(ql_model *m, const ql_dense *d, uint64_t seed) {
