@@ -166,7 +166,9 @@ static ql_status save_checkpoint(session *s) {
     QL_TRY(ql_run_checkpoint(&s->run, step, path));
     QL_TRY(ql_trainer_save(s->trainer, path));
     s->saved_at = step;
-    ql_note(&s->cli->out, "saved %s", path);
+    char hash[33];
+    QL_TRY(ql_checkpoint_hash(path, hash));
+    ql_note(&s->cli->out, "saved %s (hash %.8s, verified)", path, hash);
     return ql_run_prune(&s->run, s->o->save_total_limit);
 }
 

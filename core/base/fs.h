@@ -1,7 +1,7 @@
 /*
  * fs.h - files: read-only maps, bounded reads, writes that replace atomically, folders.
  *
- * The only file that calls POSIX file functions. Every message carries path and errno text.
+ * Only fs*.c and lock.c call POSIX file functions. Every message carries path and errno text.
  */
 #ifndef QLORA_CORE_BASE_FS_H
 #define QLORA_CORE_BASE_FS_H
@@ -21,6 +21,8 @@ typedef struct ql_map {
 } ql_map;
 QL_NODISCARD ql_status ql_map_open(const char *path, ql_map *out);
 void ql_map_close(ql_map *m);
+/* Asks the system to read the file from the disk next time and not from memory, where it can. */
+void ql_file_drop_cache(const char *path);
 
 /* Reads a whole regular file of at most max_bytes; *out is NUL-terminated, freed by ql_host_free.
  */

@@ -91,9 +91,14 @@ ql_status ql_manifest_check(const char *dir, const char *const *required, int n)
     int64_t version = 0;
     ql_status s = ql_json_get_i64(root, path, "version", 0, 1 << 30, &version);
     if (s == QL_OK && version != 1)
-        s = QL_FAIL(QL_ERR_FORMAT, "%s: version %lld, this program reads 1", path,
-                    (long long)version);
+        s = QL_FAIL(version > 1 ? QL_ERR_UNSUPPORTED : QL_ERR_FORMAT,
+                    "%s: version %lld, this program reads 1", path, (long long)version);
     if (s == QL_OK) s = check_files(dir, path, json_object_get(root, "files"), required, n);
     json_decref(root);
     return s;
+}
+
+ql_status ql_manifest_hash(const char *dir, char hex[33]) {
+    uint64_t size = 0;
+    return hash_file(dir, NAME, hex, &size);
 }

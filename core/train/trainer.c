@@ -137,7 +137,8 @@ static ql_status plan(ql_model *m, const ql_train_opts *o, ql_device *dev, ql_tr
     t->m = m;
     t->o = *o;
     t->dev = dev;
-    ql_status s = make_graphs(t);
+    t->notes = json_object();
+    ql_status s = t->notes ? make_graphs(t) : QL_NOMEM("a trainer");
     if (s == QL_OK) s = report(t);
     if (s != QL_OK) {
         ql_trainer_free(t);
@@ -190,6 +191,7 @@ static ql_status allocate(ql_trainer *t, const ql_dataset *data) {
     if (!data) return total_steps(t);
     QL_TRY(ql_feed_create(data, &t->o, max_seqs(&t->o), &t->feed));
     t->has_feed = true;
+    t->data_digest = ql_dataset_digest(data);
     int32_t source = t->feed.max_source_tokens;
     for (int32_t i = 0; i < t->o.accumulate; i++)
         QL_TRY(ql_batch_create(tokens, max_seqs(&t->o), source, &t->batches[i]));
@@ -222,6 +224,7 @@ void ql_trainer_free(ql_trainer *t) {
     ql_host_free(t->batches);
     ql_host_free(t->losses);
     if (t->has_feed) ql_feed_free(&t->feed);
+    json_decref(t->notes);
     ql_host_free(t);
 }
 
@@ -236,6 +239,9 @@ int64_t ql_trainer_total(const ql_trainer *t) {
 }
 int64_t ql_trainer_done(const ql_trainer *t) {
     return t->done;
+}
+json_t *ql_trainer_notes(ql_trainer *t) {
+    return t->notes;
 }
 const ql_memory_report *ql_trainer_report(const ql_trainer *t) {
     return &t->report;

@@ -7,6 +7,8 @@
 #ifndef QLORA_CORE_TRAIN_TRAINER_H
 #define QLORA_CORE_TRAIN_TRAINER_H
 
+#include <jansson.h>
+
 #include "core/data/batch.h"
 #include "core/model/build.h"
 #include "core/train/predict.h"
@@ -94,13 +96,20 @@ QL_NODISCARD ql_status ql_trainer_predict(ql_trainer *t, const ql_dataset *data,
 
 /* ---------------------------------------------------------------- checkpoints (checkpoint.c)
  * Folder: adapter/ (PEFT layout), optimizer.safetensors (m, v; trained values with --full),
- * state.json (step, cursor, settings that must agree), MANIFEST.json (hash of every file, written
- * last). Staged beside and moved into place whole. */
+ * state.json (step, cursor, notes, settings that must agree), MANIFEST.json (hash of every file,
+ * written last). Staged beside, read back and compared with what the trainer holds, then moved into
+ * place whole. */
 QL_NODISCARD ql_status ql_trainer_save(ql_trainer *t, const char *dir);
 /* Restores everything; continuing is bit-equal to not having stopped. A folder whose hashes do not
- * agree or whose settings differ is refused by name. */
+ * agree or whose settings or data differ is refused by name. */
 QL_NODISCARD ql_status ql_trainer_resume(ql_trainer *t, const char *dir);
+/* What the caller must remember for the continuation to be the same run, e.g. the best evaluation
+ * so far: a JSON object, borrowed, saved with every checkpoint and replaced by resume. The trainer
+ * itself never looks inside; each user keeps to one key of its own. */
+json_t *ql_trainer_notes(ql_trainer *t);
 /* Are all files of checkpoint `dir` present with the hashes of its MANIFEST? */
 QL_NODISCARD ql_status ql_checkpoint_check(const char *dir);
+/* The hash of the manifest, which has the hashes of all files, as 32 hexadecimal digits. */
+QL_NODISCARD ql_status ql_checkpoint_hash(const char *dir, char out[33]);
 
 #endif /* QLORA_CORE_TRAIN_TRAINER_H */

@@ -1,7 +1,8 @@
-/* trainer_impl.h - the trainer's inside, shared by trainer.c and checkpoint.c. */
+/* trainer_impl.h - the trainer's inside, shared by trainer.c and checkpoint*.c. */
 #ifndef QLORA_CORE_TRAIN_TRAINER_IMPL_H
 #define QLORA_CORE_TRAIN_TRAINER_IMPL_H
 
+#include "core/base/json.h"
 #include "core/train/feed.h"
 
 struct ql_trainer {
@@ -17,7 +18,9 @@ struct ql_trainer {
     ql_batch *batches; /* [accumulate]                             */
     ql_feed feed;
     bool has_feed;
+    uint64_t data_digest; /* of every training row                   */
     int64_t done, steps_per_epoch;
+    json_t *notes; /* what the caller keeps across a stop     */
 };
 
 #endif

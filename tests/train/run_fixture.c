@@ -47,6 +47,7 @@ job start(const setup *s) {
     if (!s->full) OK(ql_model_attach_lora(j.m, &s->lora));
     j.data = calloc(1, sizeof *j.data);
     *j.data = engine_data(s->rows, s->o.max_len, (int32_t)j.m->arch.vocab);
+    if (s->flip) j.data->items[s->rows - 1].ids[s->flip - 1] ^= 1;
     OK(ql_trainer_create(j.m, &s->o, j.dev, j.data, &j.t));
     return j;
 }

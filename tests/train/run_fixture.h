@@ -20,6 +20,7 @@ typedef struct setup {
     ql_lora_config lora;
     ql_quant_opts quant;
     ql_train_opts o;
+    int flip; /* this id of the last row's ids and labels is another, from 1; 0 = none */
 } setup;
 
 typedef struct job {

@@ -91,6 +91,27 @@ static void a_checkpoint_of_a_checkpoint_is_the_same_bytes(void **state) {
     stop(&b);
 }
 
+/* Notes come back as they were, to the last bit of a real; a refused resume leaves those of now. */
+static void what_the_caller_noted_comes_back(void **state) {
+    (void)state;
+    setup s = usual();
+    job a = start(&s), b = start(&s);
+    ql_step_metrics m;
+    assert_int_equal(json_object_size(ql_trainer_notes(a.t)), 0);
+    json_object_set_new(ql_trainer_notes(a.t), "best",
+                        json_pack("{s:f,s:i}", "loss", 0.1, "step", 1));
+    OK(ql_trainer_step(a.t, &m));
+    OK(ql_trainer_save(a.t, temp_path("noted")));
+    OK(ql_trainer_resume(b.t, temp_path("noted")));
+    assert_true(json_equal(ql_trainer_notes(a.t), ql_trainer_notes(b.t)));
+    json_object_set_new(ql_trainer_notes(b.t), "other", json_true());
+    OK(ql_file_replace(temp_path("noted/optimizer.safetensors"), "", 0));
+    FAILS(ql_trainer_resume(b.t, temp_path("noted")), QL_ERR_FORMAT, "optimizer.safetensors");
+    assert_int_equal(json_object_size(ql_trainer_notes(b.t)), 2);
+    stop(&a);
+    stop(&b);
+}
+
 /* ---------------------------------------------------------------- a full disk */
 
 static void a_full_disk_leaves_the_previous_checkpoint(void **state) {
@@ -128,6 +149,7 @@ int main(void) {
         cmocka_unit_test(resuming_is_bit_equal_anywhere_in_an_epoch),
         cmocka_unit_test(resuming_is_bit_equal_with_packing_bf16_and_full_training),
         cmocka_unit_test(a_checkpoint_of_a_checkpoint_is_the_same_bytes),
+        cmocka_unit_test(what_the_caller_noted_comes_back),
         cmocka_unit_test(a_full_disk_leaves_the_previous_checkpoint),
     };
     return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
