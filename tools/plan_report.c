@@ -18,18 +18,18 @@ void ql_plan_print(ql_cli *cli, const ql_job *j) {
     bool gib = j->plan.peak_bytes >= 1ull << 30;
     double unit = gib ? 1073741824.0 : 1048576.0;
     const char *name = gib ? "GiB" : "MiB";
-    bool paged = strncmp(j->args->train.optim, "paged", 5) == 0;
-    ql_print(&cli->out,
-             "plan  weights %.2f %s (%s %.3f bit) · %s %.2f · gradients %.2f · optimiser %.2f (%s) "
-             "· activations %.2f · logits %.2f · scratch %.2f · peak %.2f of %.2f %s\n",
-             (double)d[QL_POOL_WEIGHTS] / unit, name, ql_model_weight_type(j->model),
-             ql_model_weight_bits(j->model), j->model->opts.full ? "trained" : "adapter",
-             (double)d[QL_POOL_ADAPTERS] / unit, (double)d[QL_POOL_GRADIENTS] / unit,
-             (double)d[QL_POOL_OPTIMIZER] / unit,
-             paged ? "AdamW, all resident: no paging in this version" : "AdamW, all resident",
-             (double)d[QL_POOL_ACTIVATIONS] / unit, (double)d[QL_POOL_LOGITS] / unit,
-             (double)d[QL_POOL_SCRATCH] / unit, (double)j->plan.peak_bytes / unit,
-             (double)j->budget / unit, name);
+    ql_print(
+        &cli->out,
+        "plan  weights %.2f %s (%s %.3f bit) · %s %.2f · gradients %.2f · optimiser %.2f (%s%s) "
+        "· activations %.2f · logits %.2f · scratch %.2f · peak %.2f of %.2f %s\n",
+        (double)d[QL_POOL_WEIGHTS] / unit, name, ql_model_weight_type(j->model),
+        ql_model_weight_bits(j->model), j->model->opts.full ? "trained" : "adapter",
+        (double)d[QL_POOL_ADAPTERS] / unit, (double)d[QL_POOL_GRADIENTS] / unit,
+        (double)d[QL_POOL_OPTIMIZER] / unit, j->opts.optim->name,
+        j->opts.optim->paged ? ", all resident: no paging yet" : "",
+        (double)d[QL_POOL_ACTIVATIONS] / unit, (double)d[QL_POOL_LOGITS] / unit,
+        (double)d[QL_POOL_SCRATCH] / unit, (double)j->plan.peak_bytes / unit,
+        (double)j->budget / unit, name);
 }
 
 /* -------------------------------------------------------------- alternatives */

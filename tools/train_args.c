@@ -42,6 +42,8 @@ ql_status ql_train_args_opts(const ql_cli *cli, const ql_train_args *a, const ql
     o.beta1 = a->beta1;
     o.beta2 = a->beta2;
     o.epsilon = a->epsilon;
+    o.momentum = a->momentum;
+    o.optim = ql_optim_find(a->optim);
     o.label_smoothing = a->smoothing;
     o.model_dropout = a->model_dropout;
     o.checkpoint = a->gradient_checkpointing ? (int32_t)a->checkpoint_every : 0;

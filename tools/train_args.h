@@ -9,6 +9,7 @@ typedef struct ql_train_args {
     const char *schedule, *optim, *loss, *deterministic;
     int64_t batch, accumulate, max_steps, warmup_steps, checkpoint_every, data_seed;
     double epochs, lr, warmup_ratio, weight_decay, max_grad_norm, beta1, beta2, epsilon, smoothing;
+    double momentum;
     bool gradient_checkpointing, full, model_dropout;
     uint64_t mem;
 } ql_train_args;
@@ -89,8 +90,15 @@ typedef struct ql_train_args {
          .kind = QL_ARG_CHOICE,                                                                    \
          .at = offsetof(T, f.optim),                                                               \
          .fallback = "paged_adamw_32bit",                                                          \
-         .choices = "paged_adamw_32bit adamw|adamw_8bit paged_adamw_8bit lion_8bit sgd",           \
-         .help = "AdamW; its state stays resident in this version"},                               \
+         .choices = "paged_adamw_32bit adamw adamw_8bit paged_adamw_8bit lion lion_8bit "          \
+                    "paged_lion_32bit paged_lion_8bit sgd sgd_8bit",                               \
+         .help = "update rule and the bits of its state"},                                         \
+        {.name = "sgd_momentum",                                                                   \
+         .kind = QL_ARG_REAL,                                                                      \
+         .flags = QL_ARG_ADVANCED,                                                                 \
+         .at = offsetof(T, f.momentum),                                                            \
+         .fallback = "0.9",                                                                        \
+         .help = "momentum of sgd, 0 = none and no state"},                                        \
         {.name = "adam_beta1",                                                                     \
          .kind = QL_ARG_REAL,                                                                      \
          .flags = QL_ARG_ADVANCED,                                                                 \

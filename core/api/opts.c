@@ -51,7 +51,9 @@ static qlora_train_opts train_base(void) {
                               .compute = "auto",
                               .shuffle = o.shuffle,
                               .packing = o.packing,
-                              .evaluate = true};
+                              .evaluate = true,
+                              .optim = o.optim->name,
+                              .momentum = o.momentum};
 }
 
 static qlora_generate_opts generate_base(void) {

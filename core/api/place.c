@@ -24,7 +24,6 @@ void ql_api_release(qlora_model *m) {
     free_buffer(c, &c->weights);
     free_buffer(c, &c->trained);
     free_buffer(c, &c->gradients);
-    free_buffer(c, &c->moments);
     for (int32_t i = 0; i < c->n_mappings; i++) free_buffer(c, &c->mappings[i].buf);
     c->dev = NULL;
     c->queue = NULL;

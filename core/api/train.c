@@ -23,6 +23,9 @@ static ql_status core_opts(const qlora_model *m, const qlora_data *d, const qlor
     if (o.schedule && !ql_schedule_find(o.schedule, &c.schedule.kind))
         return QL_FAIL(QL_ERR_INVALID, "schedule takes one of %s, not '%.64s'", ql_schedule_names(),
                        o.schedule);
+    if (o.optim && !(c.optim = ql_optim_find(o.optim)))
+        return QL_FAIL(QL_ERR_INVALID, "optim takes one of %s, not '%.64s'", ql_optim_names(),
+                       o.optim);
     if (o.warmup_steps < 0 || o.max_steps < 0)
         return QL_FAIL(QL_ERR_INVALID, "%s is below 0",
                        o.max_steps < 0 ? "max_steps" : "warmup_steps");
@@ -35,6 +38,7 @@ static ql_status core_opts(const qlora_model *m, const qlora_data *d, const qlor
     c.beta1 = o.beta1;
     c.beta2 = o.beta2;
     c.epsilon = o.epsilon;
+    c.momentum = o.momentum;
     c.label_smoothing = o.label_smoothing;
     c.model_dropout = !o.no_model_dropout;
     c.seed = o.seed;
@@ -129,13 +133,11 @@ ql_status qlora_trainer_create(qlora_model *m, const qlora_data *d, const qlora_
     return QL_OK;
 }
 
-/* Gradients and moments die with the trainer, values stay. */
+/* Gradients die with the trainer, values stay. */
 static void free_training_memory(ql_model *c) {
     const ql_backend *b = c->dev->backend;
     b->buffer_free(c->gradients);
-    b->buffer_free(c->moments);
     c->gradients = NULL;
-    c->moments = NULL;
     c->opts.optimizer = false;
 }
 

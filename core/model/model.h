@@ -5,9 +5,10 @@
  * attach adapters (shapes only) -> place (allocates device memory, fills it) -> graphs are built
  * and bound. A slot is one tensor's place: inside one of the model's regions, or a mapped file.
  *
- * Regions: weights (frozen; write-protected after loading), trained values, their gradients, and
- * optimizer moments. Trained values of one region are contiguous, first those with weight decay,
- * then those without, so that zeroing, the norm and the update are single operator calls.
+ * Regions: weights (frozen; write-protected after loading), trained values, and their gradients
+ * (optimizer state is the trainer's). Trained values of one region are contiguous, first those with
+ * weight decay, then those without, so that zeroing, the norm and the update are single operator
+ * calls.
  */
 #ifndef QLORA_CORE_MODEL_MODEL_H
 #define QLORA_CORE_MODEL_MODEL_H
@@ -44,7 +45,7 @@ typedef struct ql_mapping {
     ql_buffer *buf;
 } ql_mapping;
 
-/* A trained tensor: value, gradient and moments lie at the same element offset of four regions. */
+/* A trained tensor: value and gradient lie at the same element offset of their regions. */
 typedef struct ql_param {
     char name[192]; /* name in adapter files, without "base_model.model."                  */
     int64_t rows, cols;
@@ -117,7 +118,7 @@ typedef struct ql_model_opts {
     ql_quant_opts quant; /* type and blocks for quantizing on loading                     */
     bool quantize_head;
     bool full;        /* train all weights (fp32 master copies); no adapters           */
-    bool optimizer;   /* moments are needed (training)                                 */
+    bool optimizer;   /* gradients are needed (training)                               */
     bool map_files;   /* dense tensors and stored codes stay in the mapped file        */
     int32_t n_labels; /* of a new classifier; 0 = as config.json says                  */
     /* progress of loading; may be NULL */
@@ -157,7 +158,7 @@ typedef struct ql_model {
     /* device side, after placing */
     ql_device *dev;
     ql_queue *queue;
-    ql_buffer *weights, *trained, *gradients, *moments; /* moments: m then v                  */
+    ql_buffer *weights, *trained, *gradients;
     ql_mapping *mappings; /* tensors that stay in their files                              */
     int32_t n_mappings;
     size_t cap_mappings;
@@ -178,7 +179,7 @@ ql_linear *ql_model_linear(ql_model *m, int64_t i);
 ql_dense *ql_model_dense(ql_model *m, int64_t i);
 ql_linear *ql_model_find_linear(ql_model *m, const char *module);
 
-/* Adds the model's regions to a report: weights, adapters, gradients, optimizer. */
+/* Adds the model's regions to a report: weights, adapters, gradients. */
 void ql_model_report(const ql_model *m, ql_memory_report *out);
 
 /* Allocates the regions on dev and loads the weights. Adapters are zero until initialized. */

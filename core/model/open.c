@@ -269,7 +269,6 @@ void ql_model_close(ql_model *m) {
         b->buffer_free(m->weights);
         b->buffer_free(m->trained);
         b->buffer_free(m->gradients);
-        b->buffer_free(m->moments);
         for (int32_t i = 0; i < m->n_mappings; i++) b->buffer_free(m->mappings[i].buf);
     }
     ql_host_free(m->mappings);

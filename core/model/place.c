@@ -159,8 +159,7 @@ static ql_status allocate(ql_model *m) {
     if (!trained) return QL_OK;
     QL_TRY(b->buffer_alloc(m->dev, QL_MEM_DEVICE, trained, &m->trained));
     if (!m->opts.optimizer) return QL_OK;
-    QL_TRY(b->buffer_alloc(m->dev, QL_MEM_DEVICE, trained, &m->gradients));
-    return b->buffer_alloc(m->dev, QL_MEM_DEVICE, 2 * trained, &m->moments);
+    return b->buffer_alloc(m->dev, QL_MEM_DEVICE, trained, &m->gradients);
 }
 
 static ql_status zero_buffer(ql_model *m, ql_buffer *buf) {
@@ -177,8 +176,8 @@ ql_status ql_model_place(ql_model *m, ql_device *dev, ql_queue *queue) {
     m->dev = dev;
     m->queue = queue;
     QL_TRY(allocate(m));
-    ql_buffer *const zeroed[] = {m->trained, m->gradients, m->moments};
-    for (int i = 0; i < 3; i++) QL_TRY(zero_buffer(m, zeroed[i]));
+    QL_TRY(zero_buffer(m, m->trained));
+    QL_TRY(zero_buffer(m, m->gradients));
     const ql_dense *d;
     for (int64_t i = 0; (d = ql_model_dense(m, i)); i++)
         QL_TRY(load_dense(m, &d->slot, d->from, d->name));
@@ -200,9 +199,7 @@ void ql_model_report(const ql_model *m, ql_memory_report *out) {
     out->device[QL_POOL_WEIGHTS] += m->weight_bytes + m->mapped_bytes;
     out->mapped_bytes += m->mapped_bytes;
     out->device[QL_POOL_ADAPTERS] += trained;
-    if (!m->opts.optimizer) return;
-    out->device[QL_POOL_GRADIENTS] += trained;
-    out->device[QL_POOL_OPTIMIZER] += 2 * trained;
+    if (m->opts.optimizer) out->device[QL_POOL_GRADIENTS] += trained;
 }
 
 /* ---------------------------------------------------------------- trained values */

@@ -8,7 +8,8 @@
 #include "core/base/json.h"
 #include "core/train/trainer_impl.h"
 
-/* optimizer.safetensors: m and v, and with --full the trained values themselves. */
+/* optimizer.safetensors: moments as optim.h lays them out, and with --full the trained values
+ * themselves. */
 QL_NODISCARD ql_status ql_moments_write(ql_trainer *t, const char *path);
 typedef enum ql_moments_visit {
     QL_MOMENTS_CHECK,  /* names, types and sizes are this trainer's      */

@@ -7,43 +7,49 @@
 #include "core/base/hostmem.h"
 #include "core/train/checkpoint_impl.h"
 
-/* A region as rows of the optimizer file: name, device buffer, element offset. */
+/* A tensor of the optimizer file and where it lies on the device. */
 typedef struct region {
-    const char *name;
+    ql_opt_part part;
     ql_buffer *buf;
-    uint64_t first;
 } region;
 
-static int regions_of(const ql_trainer *t, region out[3]) {
-    out[0] = (region){"m", t->m->moments, 0};
-    out[1] = (region){"v", t->m->moments, t->m->n_trained};
-    out[2] = (region){"trained", t->m->trained, 0};
-    return t->m->opts.full ? 3 : 2; /* adapters are in adapter/ */
+/* The i-th tensor: with --full the trained values, which an adapter's run has in adapter/, then the
+ * optimizer's state. false = past the end. */
+static bool region_at(const ql_trainer *t, int32_t i, region *out) {
+    if (t->m->opts.full && i-- == 0) {
+        *out = (region){{"trained", QL_ST_F32, 0, t->m->n_trained}, t->m->trained};
+        return true;
+    }
+    out->buf = t->state;
+    return ql_opt_state_part(&t->opt, i, &out->part);
 }
 
-#define PIECE (1u << 20) /* elements moved at once */
+#define PIECE (4u << 20) /* bytes moved at once */
 
-static ql_status write_region(ql_trainer *t, ql_st_writer *w, const region *r, float *piece) {
-    for (uint64_t at = 0; at < t->m->n_trained; at += PIECE) {
-        uint64_t n = t->m->n_trained - at < PIECE ? t->m->n_trained - at : PIECE;
-        QL_TRY(t->dev->backend->read(t->queue, r->buf, (r->first + at) * sizeof(float), piece,
-                                     n * sizeof(float)));
-        QL_TRY(ql_st_writer_data(w, piece, n * sizeof(float)));
+static uint64_t piece_at(const region *r, uint64_t at) {
+    uint64_t left = r->part.count * ql_st_dtype_bytes(r->part.dtype) - at;
+    return left < PIECE ? left : PIECE;
+}
+
+static ql_status write_region(ql_trainer *t, ql_st_writer *w, const region *r, uint8_t *piece) {
+    for (uint64_t at = 0, n; (n = piece_at(r, at)) > 0; at += n) {
+        QL_TRY(t->dev->backend->read(t->queue, r->buf, r->part.off + at, piece, n));
+        QL_TRY(ql_st_writer_data(w, piece, n));
     }
     return QL_OK;
 }
 
 ql_status ql_moments_write(ql_trainer *t, const char *path) {
-    region r[3];
-    int n = regions_of(t, r);
+    region r;
     ql_st_writer *w = NULL;
     QL_TRY(ql_st_writer_create(path, &w));
-    float *piece = ql_host_calloc(PIECE, sizeof(float));
+    uint8_t *piece = ql_host_calloc(PIECE, 1);
     ql_status s = piece ? QL_OK : QL_NOMEM("optimizer state");
-    int64_t shape[1] = {(int64_t)t->m->n_trained};
-    for (int i = 0; i < n && s == QL_OK; i++)
-        s = ql_st_writer_declare(w, r[i].name, QL_ST_F32, 1, shape);
-    for (int i = 0; i < n && s == QL_OK; i++) s = write_region(t, w, &r[i], piece);
+    for (int32_t i = 0; s == QL_OK && region_at(t, i, &r); i++) {
+        int64_t shape[1] = {(int64_t)r.part.count};
+        s = ql_st_writer_declare(w, r.part.name, r.part.dtype, 1, shape);
+    }
+    for (int32_t i = 0; s == QL_OK && region_at(t, i, &r); i++) s = write_region(t, w, &r, piece);
     ql_host_free(piece);
     if (s != QL_OK) {
         ql_st_writer_abort(w);
@@ -53,58 +59,53 @@ ql_status ql_moments_write(ql_trainer *t, const char *path) {
 }
 
 /* Is region r in the file as it must be? */
-static ql_status check_region(const ql_trainer *t, const ql_st_file *f, const char *path,
-                              const region *r) {
-    const ql_st_tensor *x = ql_st_find(f, r->name);
-    if (!x || x->dtype != QL_ST_F32 || (uint64_t)x->numel != t->m->n_trained)
-        return QL_FAIL(QL_ERR_FORMAT, "%s: tensor '%s' of %llu F32 values expected", path, r->name,
-                       (unsigned long long)t->m->n_trained);
+static ql_status check_region(const ql_st_file *f, const char *path, const region *r) {
+    const ql_st_tensor *x = ql_st_find(f, r->part.name);
+    if (!x || x->dtype != r->part.dtype || (uint64_t)x->numel != r->part.count)
+        return QL_FAIL(QL_ERR_FORMAT, "%s: tensor '%s' of %llu %s values expected", path,
+                       r->part.name, (unsigned long long)r->part.count,
+                       ql_st_dtype_name(r->part.dtype));
     return QL_OK;
 }
 
-static ql_status take_region(ql_trainer *t, const region *r, uint64_t at, uint64_t n,
-                             const float *file) {
-    QL_TRY(t->dev->backend->write(t->queue, r->buf, (r->first + at) * sizeof(float), file,
-                                  n * sizeof(float)));
+static ql_status take_piece(ql_trainer *t, const region *r, uint64_t at, uint64_t n,
+                            const uint8_t *file) {
+    QL_TRY(t->dev->backend->write(t->queue, r->buf, r->part.off + at, file, n));
     return t->dev->backend->queue_sync(t->queue);
 }
 
-/* `now` is space for n values. */
-static ql_status compare_region(ql_trainer *t, const region *r, uint64_t at, uint64_t n,
-                                const float *file, float *now) {
-    QL_TRY(t->dev->backend->read(t->queue, r->buf, (r->first + at) * sizeof(float), now,
-                                 n * sizeof(float)));
-    if (memcmp(file, now, n * sizeof(float)) == 0) return QL_OK;
+/* `now` is space for n bytes. */
+static ql_status compare_piece(ql_trainer *t, const region *r, uint64_t at, uint64_t n,
+                               const uint8_t *file, uint8_t *now) {
+    QL_TRY(t->dev->backend->read(t->queue, r->buf, r->part.off + at, now, n));
+    if (memcmp(file, now, n) == 0) return QL_OK;
     return QL_FAIL(QL_ERR_IO,
                    "optimizer state: '%s' reads back with other bytes than were written; the disk "
                    "or memory is damaged",
-                   r->name);
+                   r->part.name);
 }
 
-/* `piece` is space for 2 * PIECE values. */
+/* `piece` is space for PIECE bytes. */
 static ql_status visit_region(ql_trainer *t, const ql_st_file *f, const region *r,
-                              ql_moments_visit how, float *piece) {
-    const ql_st_tensor *x = ql_st_find(f, r->name);
-    for (uint64_t at = 0; at < t->m->n_trained; at += PIECE) {
-        uint64_t n = t->m->n_trained - at < PIECE ? t->m->n_trained - at : PIECE;
-        QL_TRY(ql_st_read_f32(x, (int64_t)at, (int64_t)n, piece));
-        QL_TRY(how == QL_MOMENTS_TAKE ? take_region(t, r, at, n, piece)
-                                      : compare_region(t, r, at, n, piece, piece + PIECE));
-    }
+                              ql_moments_visit how, uint8_t *piece) {
+    const uint8_t *file = ql_st_find(f, r->part.name)->data;
+    for (uint64_t at = 0, n; (n = piece_at(r, at)) > 0; at += n)
+        QL_TRY(how == QL_MOMENTS_TAKE ? take_piece(t, r, at, n, file + at)
+                                      : compare_piece(t, r, at, n, file + at, piece));
     return QL_OK;
 }
 
 ql_status ql_moments_visit_file(ql_trainer *t, const char *path, ql_moments_visit how) {
-    region r[3];
-    int n = regions_of(t, r);
+    region r;
     ql_st_file *f = NULL;
     QL_TRY(ql_st_open(path, &f));
     ql_status s = QL_OK;
-    for (int i = 0; i < n && s == QL_OK; i++) s = check_region(t, f, path, &r[i]);
+    for (int32_t i = 0; s == QL_OK && region_at(t, i, &r); i++) s = check_region(f, path, &r);
     bool values = how != QL_MOMENTS_CHECK;
-    float *piece = values ? ql_host_calloc(PIECE, 2 * sizeof(float)) : NULL;
+    uint8_t *piece = values ? ql_host_calloc(PIECE, 1) : NULL;
     if (s == QL_OK && values && !piece) s = QL_NOMEM("optimizer state");
-    for (int i = 0; i < n && s == QL_OK && values; i++) s = visit_region(t, f, &r[i], how, piece);
+    for (int32_t i = 0; s == QL_OK && values && region_at(t, i, &r); i++)
+        s = visit_region(t, f, &r, how, piece);
     ql_host_free(piece);
     ql_st_close(f);
     return s;

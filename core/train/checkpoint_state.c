@@ -82,11 +82,12 @@ static json_t *settings(const ql_trainer *t) {
                  {"beta1", o->beta1},
                  {"beta2", o->beta2},
                  {"epsilon", o->epsilon},
+                 {"momentum", o->momentum},
                  {"label_smoothing", o->label_smoothing},
                  {"lora_alpha", m->lora.alpha},
                  {"lora_dropout", m->lora.dropout}};
     json_t *s = json_object();
-    int bad = !s;
+    int bad = !s || json_object_set_new(s, "optim", json_string(o->optim->rule));
     for (size_t i = 0; !bad && i < sizeof ints / sizeof *ints; i++)
         bad = json_object_set_new(s, ints[i].name, json_integer(ints[i].value));
     for (size_t i = 0; !bad && i < sizeof reals / sizeof *reals; i++)

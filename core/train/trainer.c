@@ -24,10 +24,12 @@ ql_train_opts ql_train_opts_default(void) {
                            .max_steps = -1,
                            .epochs = 3.0,
                            .schedule = {.lr = 2e-4},
+                           .optim = ql_optim_find("adamw"),
                            .max_grad_norm = 0.3,
                            .beta1 = 0.9,
                            .beta2 = 0.999,
                            .epsilon = 1e-8,
+                           .momentum = 0.9,
                            .checkpoint = 1,
                            .model_dropout = true,
                            .logits_chunk = 64,
@@ -47,6 +49,7 @@ ql_status ql_train_opts_check(const ql_train_opts *o) {
                  {"adam_beta1", o->beta1, 0, 0.999999},
                  {"adam_beta2", o->beta2, 0, 0.9999999},
                  {"adam_epsilon", o->epsilon, 0, 1},
+                 {"sgd_momentum", o->momentum, 0, 0.999999},
                  {"label_smoothing_factor", o->label_smoothing, 0, 0.999},
                  {"logits_chunk", o->logits_chunk, 1, 1 << 20}};
     for (size_t i = 0; i < sizeof range / sizeof *range; i++)
@@ -124,7 +127,7 @@ static ql_status report(ql_trainer *t) {
         r->device[QL_POOL_SCRATCH] += scratch - r->arena_bytes;
         r->arena_bytes = scratch;
     }
-    r->device[QL_POOL_OPTIMIZER] += SUM_BYTES;
+    r->device[QL_POOL_OPTIMIZER] += SUM_BYTES + t->opt.bytes;
     ql_model_report(t->m, r);
     for (int i = 0; i < QL_POOL_COUNT; i++) r->peak_bytes += r->device[i];
     return QL_OK;
@@ -139,6 +142,7 @@ static ql_status plan(ql_model *m, const ql_train_opts *o, ql_device *dev, ql_tr
     t->dev = dev;
     t->notes = json_object();
     ql_status s = t->notes ? make_graphs(t) : QL_NOMEM("a trainer");
+    if (s == QL_OK) s = ql_opt_state_plan(m, o->optim, o->momentum, dev->props.align, &t->opt);
     if (s == QL_OK) s = report(t);
     if (s != QL_OK) {
         ql_trainer_free(t);
@@ -180,6 +184,8 @@ static ql_status allocate(ql_trainer *t, const ql_dataset *data) {
     QL_TRY(ql_model_place(t->m, t->dev, t->queue));
     QL_TRY(b->buffer_alloc(t->dev, QL_MEM_DEVICE, t->report.arena_bytes, &t->arena));
     QL_TRY(b->buffer_alloc(t->dev, QL_MEM_DEVICE, SUM_BYTES, &t->sum));
+    if (t->opt.bytes) QL_TRY(b->buffer_alloc(t->dev, QL_MEM_DEVICE, t->opt.bytes, &t->state));
+    QL_TRY(ql_opt_state_reset(&t->opt, t->queue, t->state));
     QL_TRY(ql_graph_bind(t->train, t->m, t->arena));
     if (t->loss) QL_TRY(ql_graph_bind(t->loss, t->m, t->arena));
     if (t->predictor.graph) QL_TRY(ql_predictor_bind(&t->predictor, t->arena));
@@ -218,6 +224,8 @@ void ql_trainer_free(ql_trainer *t) {
     ql_predictor_free(&t->predictor);
     t->dev->backend->buffer_free(t->arena);
     t->dev->backend->buffer_free(t->sum);
+    t->dev->backend->buffer_free(t->state);
+    ql_opt_state_free(&t->opt);
     if (t->m->queue == t->queue) t->m->queue = NULL;
     t->dev->backend->queue_destroy(t->queue);
     for (int32_t i = 0; t->batches && i < t->o.accumulate; i++) ql_batch_free(&t->batches[i]);
@@ -302,23 +310,18 @@ ql_status ql_trainer_gradients(ql_trainer *t, const ql_batch *const *batches, in
     return QL_OK;
 }
 
-/* AdamW on parameters [first, first + n). */
-static ql_status update(ql_trainer *t, uint64_t first, uint64_t n, double decay) {
-    if (!n) return QL_OK;
-    ql_model *m = t->m;
-    ql_opt_step_args a = {.kind = QL_OPT_ADAMW,
-                          .p = range(m->trained, 0, first, n),
-                          .g = range(m->gradients, 0, first, n),
-                          .m = range(m->moments, 0, first, n),
-                          .v = range(m->moments, m->n_trained, first, n),
-                          .step = step_mat(t),
-                          .beta1 = (float)t->o.beta1,
-                          .beta2 = (float)t->o.beta2,
-                          .eps = (float)t->o.epsilon,
-                          .weight_decay = (float)decay,
-                          .lr_scale = 1.0f,
-                          .first = (int64_t)first};
-    return ql_run_opt_step(t->queue, &a);
+static ql_status update(ql_trainer *t) {
+    const ql_opt_hyper hyper = {.beta1 = t->o.beta1,
+                                .beta2 = t->o.beta2,
+                                .epsilon = t->o.epsilon,
+                                .weight_decay = t->o.weight_decay,
+                                .momentum = t->o.momentum};
+    for (int32_t i = 0; i < t->opt.n_runs; i++) {
+        ql_opt_step_args a = ql_opt_run_args(&t->opt, &t->opt.runs[i], t->m, t->state, &hyper);
+        a.step = step_mat(t);
+        QL_TRY(ql_run_opt_step(t->queue, &a));
+    }
+    return QL_OK;
 }
 
 static ql_status apply(ql_trainer *t, ql_step_metrics *out) {
@@ -331,8 +334,7 @@ static ql_status apply(ql_trainer *t, ql_step_metrics *out) {
     QL_TRY(ql_run_sumsq(t->queue, &squares));
     ql_clip_args clip = {.sum = sum, .step = step_mat(t), .max_norm = (float)t->o.max_grad_norm};
     QL_TRY(ql_run_clip(t->queue, &clip));
-    QL_TRY(update(t, 0, m->n_decay, t->o.weight_decay));
-    QL_TRY(update(t, m->n_decay, m->n_trained - m->n_decay, 0.0));
+    QL_TRY(update(t));
     ql_step_block s;
     QL_TRY(ql_graph_get(t->train, t->queue, t->train->io.step, &s, sizeof s));
     out->grad_norm = s.norm;

@@ -11,6 +11,7 @@
 
 #include "core/data/batch.h"
 #include "core/model/build.h"
+#include "core/train/optim.h"
 #include "core/train/predict.h"
 #include "core/train/schedule.h"
 
@@ -24,7 +25,9 @@ typedef struct ql_train_opts {
     int64_t max_steps;      /* optimizer steps; <= 0: from epochs                                */
     double epochs;          /* 3                                                                 */
     ql_schedule schedule;   /* learning rate over steps; total is filled in                      */
+    const ql_optim *optim;  /* adamw                                                           */
     double weight_decay, max_grad_norm, beta1, beta2, epsilon;
+    double momentum; /* of SGD (0.9)                                                    */
     double label_smoothing;
     int32_t checkpoint;   /* blocks per gradient-checkpointing segment; 0 = off (1)            */
     int32_t logits_chunk; /* rows of logits at once (64)                                       */

@@ -12,7 +12,8 @@ struct ql_trainer {
     ql_queue *queue;
     ql_graph *train, *loss;
     ql_predictor predictor; /* empty without opts.evaluate and for plain decoders */
-    ql_buffer *arena, *sum;
+    ql_opt_state opt;
+    ql_buffer *arena, *sum, *state; /* state: what `opt` lays out */
     ql_memory_report report;
     float *losses;     /* host copy of a micro-batch's losses      */
     ql_batch *batches; /* [accumulate]                             */

@@ -305,7 +305,7 @@ typedef struct qlora_train_opts {
     double learning_rate; /* 2e-4                                                          */
     const char *schedule; /* constant (default) constant_with_warmup linear cosine         */
     int64_t warmup_steps; /* 0; not used by constant                                       */
-    double weight_decay;  /* 0: decoupled (AdamW)                                          */
+    double weight_decay;  /* 0: decoupled                                                  */
     double max_grad_norm; /* 0.3: the gradient is scaled down to this norm; 0 = never      */
     double beta1, beta2, epsilon; /* 0.9, 0.999, 1e-8 */
     double label_smoothing;   /* 0                                                             */
@@ -319,6 +319,8 @@ typedef struct qlora_train_opts {
     bool packing;             /* false; true: fill micro-batches with as many rows as fit      */
     bool no_model_dropout;    /* false: activations drop as config.json says                   */
     bool evaluate;            /* true: reserve what qlora_trainer_evaluate needs               */
+    const char *optim;        /* adamw (default) adamw_8bit lion lion_8bit sgd sgd_8bit        */
+    double momentum;          /* 0.9: of sgd; 0 = none                                         */
 } qlora_train_opts;
 
 QL_API void qlora_train_opts_init(qlora_train_opts *o, size_t size);

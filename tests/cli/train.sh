@@ -247,8 +247,10 @@ train "$tmp/x" --exclude_modules '('
 refused 2 'exclude_modules .*missing closing parenthesis'
 train "$tmp/x" --trainable_token_indices 7-5
 refused 2 'trainable_token_indices takes numbers'
-train "$tmp/x" --optim lion_8bit
-refused 2 'known, not available in this version'
+train "$tmp/x" --optim lion_4bit
+refused 2 "optim .*lion_8bit"
+train "$tmp/x" --optim sgd_8bit --sgd_momentum 0
+refused 2 'sgd_8bit keeps a momentum'
 train "$tmp/x" --group_by_length true
 refused 2 'known, not available in this version'
 train "$tmp/x" --neftune_noise_alpha 5

@@ -88,9 +88,9 @@ ql_dataset engine_data(int n, int longest, int32_t vocab) {
 unsigned char *engine_state(ql_trainer *t, size_t *bytes) {
     ql_model *m = ql_trainer_model(t);
     size_t one = m->n_trained * sizeof(float);
-    unsigned char *out = calloc(3, one);
+    unsigned char *out = calloc(1, one + t->opt.bytes);
     OK(m->dev->backend->read(m->queue, m->trained, 0, out, one));
-    OK(m->dev->backend->read(m->queue, m->moments, 0, out + one, 2 * one));
-    *bytes = 3 * one;
+    if (t->opt.bytes) OK(m->dev->backend->read(m->queue, t->state, 0, out + one, t->opt.bytes));
+    *bytes = one + t->opt.bytes;
     return out;
 }

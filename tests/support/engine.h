@@ -8,7 +8,7 @@
 #define QLORA_TESTS_SUPPORT_ENGINE_H
 
 #include "core/device/device.h"
-#include "core/train/trainer.h"
+#include "core/train/trainer_impl.h"
 
 /* Fails the running test unless the call succeeds. */
 #define OK(call) engine_ok((call), #call, __FILE__, __LINE__)

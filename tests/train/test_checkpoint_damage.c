@@ -280,6 +280,8 @@ static void change(setup *s, int which) {
     case 22: s->bits = 16; break;
     case 23: s->quant.type = ql_qtype_find("fp4")->id; break;
     case 24: s->quant.double_quant = false; break;
+    case 25: s->o.optim = ql_optim_find("lion"); break;
+    case 26: s->o.momentum = 0.5; break;
     default: s->lora.r = 2; break;
     }
 }
@@ -293,7 +295,7 @@ static void other_settings_are_refused_by_name(void **state) {
         "total_steps", "weight_decay", "max_grad_norm", "beta1",         "beta2",
         "epsilon",     "compute",      "lora_dropout",  "rows",          "label_smoothing",
         "lora_alpha",  "rslora",       "bits",          "quant",         "double_quant",
-        "lora_r"};
+        "optim",       "momentum",     "lora_r"};
     setup s = usual();
     job j = saved(&s);
     stop(&j);
