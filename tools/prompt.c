@@ -35,8 +35,8 @@ ql_status ql_prompt_text(const ql_prompter *p, const char *text, size_t len, ql_
     }
     ql_message m[2];
     size_t n = 0;
-    if (p->system) m[n++] = (ql_message){"system", p->system, strlen(p->system)};
-    m[n++] = (ql_message){"user", text, len};
+    if (p->system) m[n++] = QL_MESSAGE("system", p->system, strlen(p->system));
+    m[n++] = QL_MESSAGE("user", text, len);
     return from_messages(p, m, n, ids);
 }
 
@@ -53,8 +53,8 @@ ql_status ql_prompt_messages(const json_t *list, const char *where, ql_message *
             return QL_FAIL(QL_ERR_FORMAT, "%s: message %zu needs the strings 'role' and 'content'",
                            where, i + 1);
         }
-        m[i] = (ql_message){json_string_value(role), json_string_value(text),
-                            json_string_length(text)};
+        m[i] =
+            QL_MESSAGE(json_string_value(role), json_string_value(text), json_string_length(text));
     }
     *out = m;
     *n = count;

@@ -240,8 +240,8 @@ static ql_status chat_prompt(const ql_tokenizer *tok, const ql_template *chat, c
                              const char *prompt, ql_ids *out) {
     ql_message m[2];
     size_t n = 0;
-    if (system) m[n++] = (ql_message){"system", system, strlen(system)};
-    m[n++] = (ql_message){"user", prompt, strlen(prompt)};
+    if (system) m[n++] = QL_MESSAGE("system", system, strlen(system));
+    m[n++] = QL_MESSAGE("user", prompt, strlen(prompt));
     ql_rendered r = {0};
     QL_TRY(ql_template_render(chat, m, n, true, piece(tok, ql_tokenizer_bos(tok)),
                               piece(tok, ql_tokenizer_eos(tok)), &r));

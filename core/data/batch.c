@@ -11,9 +11,9 @@
 #include "core/base/hostmem.h"
 
 /* Arrays of `n` rows and `s` sequence bounds in one block: 1 ids 1 pos 1 types 2 key 2 labels 1
- * value. */
+ * value 1 weight. */
 static ql_status create_rows(ql_batch *b, size_t n, size_t s) {
-    int32_t *block = ql_host_calloc(8 * n + s, sizeof(int32_t));
+    int32_t *block = ql_host_calloc(9 * n + s, sizeof(int32_t));
     if (!block) return QL_NOMEM("a batch");
     b->ids = block;
     b->pos = block + n;
@@ -22,7 +22,8 @@ static ql_status create_rows(ql_batch *b, size_t n, size_t s) {
     b->label_row = block + 5 * n;
     b->label_target = block + 6 * n;
     b->label_value = (float *)(block + 7 * n);
-    b->start = block + 8 * n;
+    b->label_weight = (float *)(block + 8 * n);
+    b->start = block + 9 * n;
     return QL_OK;
 }
 
@@ -74,19 +75,27 @@ static void clear(ql_batch *b, ql_task task) {
     if (b->source.start) b->source.start[0] = 0;
 }
 
-static void add_label(ql_batch *b, int32_t row, int32_t target, float value) {
+static void add_label(ql_batch *b, int32_t row, int32_t target, float value, float weight) {
+    b->label_weight[b->labelled] = weight;
     b->label_row[b->labelled] = row;
     b->label_target[b->labelled] = target;
     b->label_value[b->labelled++] = value;
 }
 
-/* Labels of the n rows from `first` on; row i predicts label i + shift. NULL = no row has a target.
- */
-static void label_rows(ql_batch *b, int32_t first, const int32_t *labels, int32_t n,
-                       int32_t shift) {
+/* Labels of the n rows from `first` on; row i predicts label i + shift. NULL = no row has a target;
+ * weights NULL = all 1. */
+static void label_rows(ql_batch *b, int32_t first, const int32_t *labels, const float *weights,
+                       int32_t n, int32_t shift) {
     for (int32_t i = shift; labels && i < n; i++) {
-        if (labels[i] != QL_IGNORE) add_label(b, first + i - shift, labels[i], 0);
+        if (labels[i] == QL_IGNORE) continue;
+        add_label(b, first + i - shift, labels[i], 0, weights ? weights[i] : 1.0f);
     }
+}
+
+double ql_batch_weight(const ql_batch *b) {
+    double sum = 0;
+    for (int32_t i = 0; i < b->labelled; i++) sum += (double)b->label_weight[i];
+    return sum;
 }
 
 /* Appends n tokens as one sequence without labels; returns its first row. Capacity is checked. */
@@ -126,10 +135,10 @@ static void append_source(ql_batch *b, const int32_t *ids, int32_t n, int32_t sa
 static void append_example(ql_batch *b, const ql_example *e, ql_task task) {
     int32_t first = append(b, e->ids, e->types, NULL, e->n, (int32_t)e->row);
     switch (task) {
-    case QL_TASK_CAUSAL: label_rows(b, first, e->labels, e->n, 1); break;
-    case QL_TASK_CLASSIFY: add_label(b, first, e->target, e->value); break;
+    case QL_TASK_CAUSAL: label_rows(b, first, e->labels, e->weights, e->n, 1); break;
+    case QL_TASK_CLASSIFY: add_label(b, first, e->target, e->value, 1.0f); break;
     case QL_TASK_SEQ2SEQ:
-        label_rows(b, first, e->labels, e->n, 0);
+        label_rows(b, first, e->labels, NULL, e->n, 0);
         append_source(b, e->source, e->n_source, (int32_t)e->row);
         break;
     }
@@ -198,7 +207,7 @@ ql_status ql_batch_fill_flat(ql_batch *b, const int32_t *ids, const int32_t *lab
         int32_t end = sequence_end(positions, i, n);
         int32_t first =
             append(b, ids + i, NULL, positions ? positions + i : NULL, end - i, b->seqs + 1);
-        label_rows(b, first, labels ? labels + i : NULL, end - i, 1);
+        label_rows(b, first, labels ? labels + i : NULL, NULL, end - i, 1);
         i = end;
     }
     return QL_OK;

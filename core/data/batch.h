@@ -5,7 +5,8 @@
  * position} feeds the counter-based random numbers. Causal targets are shifted here: row i predicts
  * the label of row i + 1 of the same sequence; the last row of a sequence has no target. Targets of
  * an encoder-decoder are not shifted. A classified sequence has one labelled row, its first, whose
- * target is a class (label_target) or a number (label_value).
+ * target is a class (label_target) or a number (label_value). Every labelled row has a weight in
+ * the loss, 1 unless its example says otherwise.
  */
 #ifndef QLORA_CORE_DATA_BATCH_H
 #define QLORA_CORE_DATA_BATCH_H
@@ -28,10 +29,13 @@ typedef struct ql_batch {
     int32_t *start;                    /* [seqs + 1]                     */
     int32_t *label_row, *label_target; /* [labelled], ascending rows     */
     float *label_value;                /* [labelled]: regression         */
+    float *label_weight;               /* [labelled]                     */
     int32_t cap_tokens, cap_seqs;
     ql_batch_source source;
     ql_task task;
 } ql_batch;
+/* Sum of the weights of the labelled rows. */
+double ql_batch_weight(const ql_batch *b);
 /* Room for `source_tokens` encoder tokens as well (0: no encoder). */
 QL_NODISCARD ql_status ql_batch_create(int32_t max_tokens, int32_t max_seqs, int32_t source_tokens,
                                        ql_batch *out);

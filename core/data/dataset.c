@@ -31,6 +31,7 @@ void ql_dataset_free(ql_dataset *d) {
 void ql_dataset_count(ql_dataset *d, const ql_example *e) {
     d->tokens += e->n + e->n_source;
     d->supervised += e->supervised;
+    d->weighted = d->weighted || e->weights;
     if (e->n > d->longest) d->longest = e->n;
     if (e->n_source > d->longest_source) d->longest_source = e->n_source;
 }
@@ -90,7 +91,8 @@ static ql_status split_text(loader *l, const ql_ids *v) {
         size_t n = v->n - at < width ? v->n - at : width;
         ql_example e = {0};
         ql_rows_next(&l->rows, 0);
-        QL_TRY(ql_example_finish(l->rows.where, v->ids + at, v->ids + at, n, false, l->o, &e));
+        ql_labelled t = {.ids = v->ids + at, .labels = v->ids + at, .n = n};
+        QL_TRY(ql_example_finish(l->rows.where, &t, l->o, &e));
         QL_TRY(keep_example(l, &e));
     }
     return QL_OK;

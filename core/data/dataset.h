@@ -39,6 +39,9 @@ typedef enum ql_task {
     QL_TASK_SEQ2SEQ   /* target text from a source text, two token streams, teacher forcing    */
 } ql_task;
 
+/* What a conversation teaches: every answer, everything, or the last answer. */
+typedef enum ql_train_on { QL_TRAIN_ON_ASSISTANT, QL_TRAIN_ON_ALL, QL_TRAIN_ON_LAST } ql_train_on;
+
 typedef enum ql_truncation { QL_TRUNCATE_ERROR, QL_TRUNCATE_LEFT, QL_TRUNCATE_RIGHT } ql_truncation;
 
 typedef struct ql_dataset_opts {
@@ -46,6 +49,7 @@ typedef struct ql_dataset_opts {
     const ql_template *chat; /* for messages, sharegpt, prompt/completion, alpaca; NULL = plain text
                                 joins (alpaca text) */
     bool train_on_source;    /* false: loss on answers only                             */
+    ql_train_on train_on;    /* conversations; train_on_source means ALL                */
     int32_t max_len;         /* tokens of a row; 0 = no limit                           */
     ql_truncation truncation; /* error; left keeps a BOS in front                        */
     int32_t source_max_len, target_max_len; /* 0 = off; qlora.py's cutting of source and target, for
@@ -76,6 +80,7 @@ typedef struct ql_example {
     int32_t n_source;   /* 0 for the other tasks                                   */
     int32_t target;     /* CLASSIFY                                                */
     float value;        /* CLASSIFY with one label: regression                     */
+    float *weights;     /* [n] of the labels in the loss, inside the block; NULL = all 1 */
     int32_t supervised; /* targets that count                                      */
     int64_t row;        /* from 1, in the file; blank lines are not counted        */
 } ql_example;
@@ -84,6 +89,7 @@ typedef struct ql_dataset {
     int64_t n;
     int64_t tokens, supervised; /* tokens: of sources too */
     int32_t longest, longest_source;
+    bool weighted; /* some example has weights */
     ql_data_format format;
     ql_task task;
 } ql_dataset;

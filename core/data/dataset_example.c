@@ -48,8 +48,10 @@ static int32_t count_supervised(const int32_t *labels, size_t n) {
     return count;
 }
 
-ql_status ql_example_finish(const char *where, const int32_t *ids, const int32_t *labels, size_t n,
-                            bool keep_first, const ql_dataset_opts *o, ql_example *out) {
+ql_status ql_example_finish(const char *where, const ql_labelled *t, const ql_dataset_opts *o,
+                            ql_example *out) {
+    const int32_t *ids = t->ids, *labels = t->labels;
+    size_t n = t->n;
     QL_TRY(ql_check_vocab(where, ids, n, false, o->vocab));
     QL_TRY(ql_check_vocab(where, labels, n, true, o->vocab));
     size_t limit = o->max_len > 0 ? (size_t)o->max_len : INT32_MAX / 2, skip = 0, head = 0;
@@ -58,7 +60,7 @@ ql_status ql_example_finish(const char *where, const int32_t *ids, const int32_t
     size_t keep = n < limit ? n : limit;
     if (o->truncation == QL_TRUNCATE_LEFT) {
         skip = n - keep;
-        head = skip > 0 && keep_first ? 1 : 0;
+        head = skip > 0 && t->keep_first ? 1 : 0;
     }
     int32_t supervised = keep ? count_supervised(labels + skip, keep) : 0;
     if (supervised == 0) {
@@ -68,7 +70,7 @@ ql_status ql_example_finish(const char *where, const int32_t *ids, const int32_t
                        where, n, keep < n ? ", cut" : "",
                        keep < n ? "raise --max_seq_len" : "give it an answer");
     }
-    int32_t *block = ql_host_calloc(keep, 2 * sizeof(int32_t));
+    int32_t *block = ql_host_calloc(keep, (t->weights ? 3 : 2) * sizeof(int32_t));
     if (!block) return QL_NOMEM("a training row");
     memcpy(block, ids + skip, keep * sizeof(int32_t));
     memcpy(block + keep, labels + skip, keep * sizeof(int32_t));
@@ -76,19 +78,31 @@ ql_status ql_example_finish(const char *where, const int32_t *ids, const int32_t
         block[0] = ids[0];
         block[keep] = labels[0];
     }
-    *out = (ql_example){
-        .ids = block, .labels = block + keep, .n = (int32_t)keep, .supervised = supervised};
+    float *weights = t->weights ? (float *)(block + 2 * keep) : NULL;
+    if (weights) memcpy(weights, t->weights + skip, keep * sizeof(float));
+    if (weights && head) weights[0] = t->weights[0];
+    *out = (ql_example){.ids = block,
+                        .labels = block + keep,
+                        .n = (int32_t)keep,
+                        .weights = weights,
+                        .supervised = supervised};
     return QL_OK;
 }
 
 /* Ids and labels under construction. */
 typedef struct building {
     ql_ids ids, labels;
+    float *weights; /* of conversations with weights, [ids.n] */
 } building;
 
 static void building_free(building *b) {
     ql_ids_free(&b->ids);
     ql_ids_free(&b->labels);
+    ql_host_free(b->weights);
+}
+
+static ql_labelled built(const building *b, bool keep_first) {
+    return (ql_labelled){b->ids.ids, b->labels.ids, b->weights, b->ids.n, keep_first};
 }
 
 /* Gives the ids that have no label yet theirs. */
@@ -149,24 +163,62 @@ static ql_status check_stop(const ql_tokenizer *tok, const ql_template *t) {
         ql_template_name(t), *stop ? stop : "the EOS token");
 }
 
+/* Of which turn does `train_on` learn? SIZE_MAX = of every one. */
+static size_t only_turn(const ql_row *row, ql_train_on train_on) {
+    size_t last = row->n_messages;
+    if (train_on != QL_TRAIN_ON_LAST) return SIZE_MAX;
+    while (last > 0 && strcmp(row->messages[last - 1].role, "assistant") != 0) last--;
+    return last;
+}
+
+static float weight_of(const ql_row *row, int32_t turn) {
+    const ql_message *m = turn > 0 ? &row->messages[turn - 1] : NULL;
+    return m && m->weighted ? m->weight : 1.0f;
+}
+
+/* Labels of the ids by the turns they belong to. Weights of 0 are no labels; others are kept only
+ * when one differs from 1. */
+static ql_status label_turns(const ql_row *row, const ql_dataset_opts *o, const ql_ids *turn,
+                             building *b) {
+    bool all = o->train_on_source || o->train_on == QL_TRAIN_ON_ALL, real = false;
+    size_t only = only_turn(row, o->train_on);
+    for (size_t i = 0; i < turn->n; i++) {
+        float weight = weight_of(row, turn->ids[i]);
+        bool answer = turn->ids[i] > 0 && (only == SIZE_MAX || (size_t)turn->ids[i] == only);
+        bool learn = weight != 0 && (all || answer);
+        real = real || (learn && weight != 1.0f);
+        QL_TRY(ql_ids_push(&b->labels, learn ? b->ids.ids[i] : QL_IGNORE));
+    }
+    if (!real) return QL_OK;
+    b->weights = ql_host_calloc(turn->n + 1, sizeof(float)); /* one more: an EOS may follow */
+    if (!b->weights) return QL_NOMEM("the weights of a row");
+    for (size_t i = 0; i < turn->n; i++) b->weights[i] = weight_of(row, turn->ids[i]);
+    return QL_OK;
+}
+
+/* The EOS that the template does not write after the last answer. */
+static ql_status close_turn(const ql_tokenizer *tok, const ql_row *row, const ql_dataset_opts *o,
+                            building *b) {
+    const ql_message *last = &row->messages[row->n_messages - 1];
+    if (ql_template_closes_turns(o->chat) || strcmp(last->role, "assistant") != 0) return QL_OK;
+    float weight = weight_of(row, (int32_t)row->n_messages);
+    QL_TRY(push_eos(tok, b));
+    if (b->weights) b->weights[b->ids.n - 1] = weight;
+    return label(b, weight != 0);
+}
+
 static ql_status build_chat(const ql_tokenizer *tok, const ql_row *row, const ql_dataset_opts *o,
                             building *b) {
     ql_rendered r = {0};
-    ql_ids learn = {0};
-    const ql_message *last = &row->messages[row->n_messages - 1];
+    ql_ids turn = {0};
     QL_TRY(check_stop(tok, o->chat));
     QL_TRY(ql_template_render(o->chat, row->messages, row->n_messages, false,
                               token_text(tok, ql_tokenizer_bos(tok)),
                               token_text(tok, ql_tokenizer_eos(tok)), &r));
-    ql_status s = ql_rendered_encode(&r, tok, &b->ids, &learn);
-    for (size_t i = 0; s == QL_OK && i < learn.n; i++) {
-        s = ql_ids_push(&b->labels, o->train_on_source || learn.ids[i] ? b->ids.ids[i] : QL_IGNORE);
-    }
-    if (s == QL_OK && !ql_template_closes_turns(o->chat) && strcmp(last->role, "assistant") == 0) {
-        s = push_eos(tok, b);
-        if (s == QL_OK) s = label(b, true);
-    }
-    ql_ids_free(&learn);
+    ql_status s = ql_rendered_encode(&r, tok, &b->ids, &turn);
+    if (s == QL_OK) s = label_turns(row, o, &turn, b);
+    if (s == QL_OK) s = close_turn(tok, row, o, b);
+    ql_ids_free(&turn);
     ql_rendered_free(&r);
     return s;
 }
@@ -204,7 +256,8 @@ ql_status ql_example_from_row(const ql_tokenizer *tok, const ql_row *row, const 
     ql_status s = ql_name_row(build_row(tok, row, o, &b), where);
     if (s == QL_OK) {
         bool bos = b.ids.n > 0 && b.ids.ids[0] == ql_tokenizer_bos(tok);
-        s = ql_example_finish(where, b.ids.ids, b.labels.ids, b.ids.n, bos, o, out);
+        ql_labelled t = built(&b, bos);
+        s = ql_example_finish(where, &t, o, out);
     }
     building_free(&b);
     return s;
@@ -225,7 +278,8 @@ ql_status ql_example_from_pair(const ql_tokenizer *tok, const char *source, cons
     };
     ql_status s = build_pair(tok, &p, &b);
     if (s == QL_OK) {
-        s = ql_example_finish("pair", b.ids.ids, b.labels.ids, b.ids.n, true, o, out);
+        ql_labelled t = built(&b, true);
+        s = ql_example_finish("pair", &t, o, out);
     }
     building_free(&b);
     return s;
@@ -281,7 +335,10 @@ ql_status ql_example_from_tokens(const json_t *row, const char *where, const ql_
         s = QL_FAIL(QL_ERR_FORMAT, "%s: %zu input_ids but %zu labels", where, b.ids.n, b.labels.n);
     }
     if (s == QL_OK) s = check_shift(where, &b.ids, &b.labels);
-    if (s == QL_OK) s = ql_example_finish(where, b.ids.ids, b.labels.ids, b.ids.n, false, o, out);
+    if (s == QL_OK) {
+        ql_labelled t = built(&b, false);
+        s = ql_example_finish(where, &t, o, out);
+    }
     building_free(&b);
     return s;
 }

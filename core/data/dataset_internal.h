@@ -70,10 +70,15 @@ QL_NODISCARD ql_status ql_example_classified(const ql_tokenizer *tok, const json
 /* {"input_ids", "labels"?} to an example. */
 QL_NODISCARD ql_status ql_example_from_tokens(const json_t *row, const char *where,
                                               const ql_dataset_opts *o, ql_example *out);
-/* Takes n ids and labels that are complete: applies max_len, counts, refuses rows that teach
- * nothing. */
-QL_NODISCARD ql_status ql_example_finish(const char *where, const int32_t *ids,
-                                         const int32_t *labels, size_t n, bool keep_first,
+/* n ids and labels that are complete. */
+typedef struct ql_labelled {
+    const int32_t *ids, *labels;
+    const float *weights; /* of the labels in the loss; NULL = all 1 */
+    size_t n;
+    bool keep_first; /* the first id stays when the left end is cut */
+} ql_labelled;
+/* Applies max_len, counts, refuses rows that teach nothing. */
+QL_NODISCARD ql_status ql_example_finish(const char *where, const ql_labelled *t,
                                          const ql_dataset_opts *o, ql_example *out);
 /* Small parts. */
 QL_NODISCARD ql_status ql_check_vocab(const char *where, const int32_t *ids, size_t n, bool labels,

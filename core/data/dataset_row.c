@@ -129,10 +129,9 @@ static ql_status need_answer(const json_t *o, const char *where, const char *key
     return QL_OK;
 }
 
-static ql_status add_message(ql_row_memory *m, ql_row *out, const char *role, const char *content,
-                             size_t len) {
+static ql_status add_message(ql_row_memory *m, ql_row *out, const ql_message *message) {
     QL_TRY(ql_host_grow((void **)&m->messages, &m->cap, out->n_messages + 1, sizeof(ql_message)));
-    m->messages[out->n_messages++] = (ql_message){role, content, len};
+    m->messages[out->n_messages++] = *message;
     out->messages = m->messages;
     return QL_OK;
 }
@@ -149,13 +148,44 @@ static const char *sharegpt_role(const char *from) {
     return NULL;
 }
 
+/* What a message says about its place in the loss: {"weight": w} or {"train": false}. */
+static ql_status read_weight(const json_t *item, const char *where, size_t index, ql_message *m) {
+    char what[QL_WHERE_MAX + 32];
+    bool train = true;
+    double weight = 1;
+    (void)snprintf(what, sizeof what, "%s: message %zu", where, index + 1);
+    QL_TRY(ql_json_get_bool(item, what, "train", &train));
+    QL_TRY(ql_json_get_f64(item, what, "weight", 0, 1e4, &weight));
+    if (ql_json_has(item, "train") && ql_json_has(item, "weight") && train != (weight != 0)) {
+        return QL_FAIL(QL_ERR_FORMAT, "%s: 'train' says %s and 'weight' %g: give one of them", what,
+                       train ? "true" : "false", weight);
+    }
+    m->weighted = !train || weight != 1;
+    m->weight = train ? (float)weight : 0.0f;
+    return QL_OK;
+}
+
+/* The text of a message; "" where it says something else instead. An answer that is learned must
+ * say something. */
+static ql_status read_content(const json_t *item, const char *where, const char *key,
+                              ql_message *m) {
+    bool more = m->object && ql_message_says_more(m->object);
+    if (more && !json_is_string(json_object_get(item, key))) {
+        m->content = "";
+        return QL_OK;
+    }
+    bool learned = strcmp(m->role, "assistant") == 0 && !(m->weighted && m->weight == 0);
+    return learned && !more ? need_answer(item, where, key, &m->content, &m->content_len)
+                            : ql_row_string(item, where, key, &m->content, &m->content_len);
+}
+
 static ql_status read_message(const json_t *item, const char *where, size_t index, ql_row_memory *m,
                               ql_row *out) {
     if (!json_is_object(item)) {
         return QL_FAIL(QL_ERR_FORMAT, "%s: message %zu must be an object", where, index + 1);
     }
     bool sharegpt = ql_json_has(item, "from");
-    const char *role, *content, *named;
+    const char *role, *named;
     size_t len;
     QL_TRY(ql_row_string(item, where, sharegpt ? "from" : "role", &named, &len));
     role = sharegpt ? sharegpt_role(named) : named;
@@ -163,13 +193,10 @@ static ql_status read_message(const json_t *item, const char *where, size_t inde
         return QL_FAIL(QL_ERR_FORMAT, "%s: message %zu is from '%s', expected human, gpt or system",
                        where, index + 1, named);
     }
-    const char *key = sharegpt ? "value" : "content";
-    if (strcmp(role, "assistant") == 0) {
-        QL_TRY(need_answer(item, where, key, &content, &len));
-    } else {
-        QL_TRY(ql_row_string(item, where, key, &content, &len));
-    }
-    return add_message(m, out, role, content, len);
+    ql_message made = {.role = role, .object = sharegpt ? NULL : item};
+    QL_TRY(read_weight(item, where, index, &made));
+    QL_TRY(read_content(item, where, sharegpt ? "value" : "content", &made));
+    return add_message(m, out, &made);
 }
 
 static ql_status read_messages(const json_t *row, const char *where, ql_data_format format,
@@ -190,7 +217,7 @@ static ql_status read_messages(const json_t *row, const char *where, ql_data_for
         const char *text;
         size_t len;
         QL_TRY(ql_row_string(row, where, "system", &text, &len));
-        QL_TRY(add_message(m, out, "system", text, len));
+        QL_TRY(add_message(m, out, &QL_MESSAGE("system", text, len)));
     }
     bool answered = false;
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -213,8 +240,8 @@ static ql_status read_pair(const json_t *row, const char *where, const char *sou
 }
 
 static ql_status pair_to_messages(ql_row_memory *m, ql_row *out) {
-    QL_TRY(add_message(m, out, "user", out->source, out->source_len));
-    return add_message(m, out, "assistant", out->target, out->target_len);
+    QL_TRY(add_message(m, out, &QL_MESSAGE("user", out->source, out->source_len)));
+    return add_message(m, out, &QL_MESSAGE("assistant", out->target, out->target_len));
 }
 
 static ql_status read_completion(const json_t *row, const char *where, const ql_dataset_opts *o,

@@ -11,16 +11,27 @@
 #ifndef QLORA_CORE_DATA_TEMPLATE_H
 #define QLORA_CORE_DATA_TEMPLATE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "core/data/tokenizer.h"
 
 typedef struct ql_message {
-    const char *role;
-    const char *content;
+    const char *role;    /* "system" "user" "assistant" ...                             */
+    const char *content; /* "" when the message has none (tool calls alone) or has parts */
     size_t content_len;
-} ql_message;                           /* "system" "user" "assistant" */
+    const json_t *object; /* the message as it was read (name, tool calls, content parts, reasoning)
+                             for a template that looks at more; NULL = role and content are all */
+    bool weighted;        /* `weight` counts; otherwise it is 1                          */
+    float weight;         /* of an answer's tokens in the loss; 0 = not learned          */
+} ql_message;
+#define QL_MESSAGE(r, text, len)                                                                   \
+    (ql_message) {                                                                                 \
+        .role = (r), .content = (text), .content_len = (len)                                       \
+    }
+/* Does a message hold more than a text: tool calls, content in parts, reasoning? */
+bool ql_message_says_more(const json_t *message);
 typedef struct ql_template ql_template; /* constant descriptions */
 
 const ql_template *ql_template_find(const char *name); /* NULL = unknown */
@@ -30,12 +41,12 @@ const char *ql_template_name(const ql_template *t);
  * lists the names). Only texts whose output is known to be equal are recognised. */
 const ql_template *ql_template_recognise(const char *jinja);
 
-/* Rendered text cut into spans that follow each other without gaps. `answer` spans are what an
- * assistant says, including the end-of-turn mark that must be learned. A `mark` span is one control
+/* Rendered text cut into spans that follow each other without gaps. An answer is what an assistant
+ * says, including the end-of-turn mark that must be learned. A `mark` span is one control
  * mark of the template (or BOS, EOS): it may become a special id; other spans never do. */
 typedef struct ql_span {
     size_t begin, end;
-    bool answer;
+    size_t turn; /* of an answer: the message it belongs to, from 1; 0 = no answer */
     bool mark;
 } ql_span;
 typedef struct ql_rendered {
@@ -56,12 +67,13 @@ const char *ql_template_stop(const ql_template *t);
 /* Does the rendered text itself end every answer with its stop mark? (guanaco's does not.) */
 bool ql_template_closes_turns(const ql_template *t);
 
-/* Appends the ids of a rendered conversation to *ids, and to *learn (NULL ok) one 0 or 1 per id.
+/* Appends the ids of a rendered conversation to *ids, and to *turn (NULL ok) for each id the number
+ * of the message, from 1, whose answer it is part of; 0 = of none.
  * Training and generation both come through here. BOS is put in front when the tokenizer adds it
  * and the template did not write it: never twice. Text is cut at marks and where an answer begins
  * or ends, so a prompt has the same ids with and without its answer. */
 QL_NODISCARD ql_status ql_rendered_encode(const ql_rendered *r, const ql_tokenizer *tok,
-                                          ql_ids *ids, ql_ids *learn);
+                                          ql_ids *ids, ql_ids *turn);
 
 /* The Alpaca prompt (spec/data.md); the variant is chosen by `input` being empty. `qlora_ending`:
  * one space after "### Response:", else the original's end at the colon. Free *out with

@@ -1,5 +1,5 @@
 /*
- * template_encode.c - a rendered conversation to ids and a learn flag per id.
+ * template_encode.c - a rendered conversation to ids, and the answer that each id belongs to.
  *
  * Marks that the vocabulary holds as special tokens become their id; other text is encoded without
  * looking for special tokens, so nothing that a user wrote can close a turn. A mark that the
@@ -12,11 +12,11 @@
 
 typedef struct encoder {
     const ql_tokenizer *tok;
-    ql_ids *ids, *learn;
+    ql_ids *ids, *turn;
     bool space_prefix; /* a SentencePiece vocabulary puts its space mark in front of each text */
     bool continues;    /* the text now gathered follows other text without a mark between      */
     size_t begin, end; /* text gathered, not yet encoded                                       */
-    bool answer;
+    size_t message;    /* whose answer the text is; 0 = nobody's                                */
 } encoder;
 
 static ql_status push(ql_ids *v, int32_t id) {
@@ -25,8 +25,8 @@ static ql_status push(ql_ids *v, int32_t id) {
     return QL_OK;
 }
 
-static ql_status push_learn(encoder *e) {
-    while (e->learn && e->learn->n < e->ids->n) QL_TRY(push(e->learn, e->answer));
+static ql_status push_turn(encoder *e) {
+    while (e->turn && e->turn->n < e->ids->n) QL_TRY(push(e->turn, (int32_t)e->message));
     return QL_OK;
 }
 
@@ -38,7 +38,7 @@ static ql_status flush(encoder *e, const char *text) {
     if (e->continues && e->space_prefix && begin < e->end && text[begin] == ' ') begin++;
     if (begin < e->end) {
         QL_TRY(ql_tokenizer_encode(e->tok, text + begin, e->end - begin, 0, e->ids));
-        QL_TRY(push_learn(e));
+        QL_TRY(push_turn(e));
     }
     e->continues = e->continues || e->begin < e->end;
     e->begin = e->end;
@@ -69,12 +69,12 @@ static ql_status mark_id(const encoder *e, const ql_rendered *r, const ql_span *
 static ql_status encode_span(encoder *e, const ql_rendered *r, const ql_span *s) {
     int32_t id = -1;
     if (s->mark) QL_TRY(mark_id(e, r, s, &id));
-    if (id >= 0 || s->answer != e->answer) QL_TRY(flush(e, r->text));
-    e->answer = s->answer;
+    if (id >= 0 || s->turn != e->message) QL_TRY(flush(e, r->text));
+    e->message = s->turn;
     e->end = s->end;
     if (id < 0) return QL_OK;
     QL_TRY(push(e->ids, id));
-    QL_TRY(push_learn(e));
+    QL_TRY(push_turn(e));
     e->begin = s->end;
     e->continues = false;
     return QL_OK;
@@ -88,21 +88,20 @@ static ql_status add_bos(encoder *e, size_t first) {
     QL_TRY(push(e->ids, bos));
     memmove(e->ids->ids + first + 1, e->ids->ids + first, n * sizeof(int32_t));
     e->ids->ids[first] = bos;
-    if (!e->learn) return QL_OK;
-    size_t at = e->learn->n - n;
-    QL_TRY(push(e->learn, 0));
-    memmove(e->learn->ids + at + 1, e->learn->ids + at, n * sizeof(int32_t));
-    e->learn->ids[at] = 0;
+    if (!e->turn) return QL_OK;
+    size_t at = e->turn->n - n;
+    QL_TRY(push(e->turn, 0));
+    memmove(e->turn->ids + at + 1, e->turn->ids + at, n * sizeof(int32_t));
+    e->turn->ids[at] = 0;
     return QL_OK;
 }
 
 ql_status ql_rendered_encode(const ql_rendered *r, const ql_tokenizer *tok, ql_ids *ids,
-                             ql_ids *learn) {
-    size_t first = ids->n, first_learn = learn ? learn->n : 0;
-    encoder e = {.tok = tok, .ids = ids, .learn = learn};
-    if (learn && learn->n != ids->n) {
-        return QL_FAIL(QL_ERR_INVALID, "rendered_encode: %zu ids but %zu learn flags", ids->n,
-                       learn->n);
+                             ql_ids *turn) {
+    size_t first = ids->n, first_turn = turn ? turn->n : 0;
+    encoder e = {.tok = tok, .ids = ids, .turn = turn};
+    if (turn && turn->n != ids->n) {
+        return QL_FAIL(QL_ERR_INVALID, "rendered_encode: %zu ids but %zu turns", ids->n, turn->n);
     }
     ql_status s = detect_space_prefix(&e);
     for (size_t i = 0; s == QL_OK && i < r->n_spans; i++) s = encode_span(&e, r, &r->spans[i]);
@@ -110,7 +109,7 @@ ql_status ql_rendered_encode(const ql_rendered *r, const ql_tokenizer *tok, ql_i
     if (s == QL_OK) s = add_bos(&e, first);
     if (s != QL_OK) {
         ids->n = first;
-        if (learn) learn->n = first_learn;
+        if (turn) turn->n = first_turn;
     }
     return s;
 }

@@ -22,16 +22,16 @@ void ql_rendered_free(ql_rendered *r) {
     *r = (ql_rendered){0};
 }
 
-static ql_status put(writer *w, const char *s, size_t len, bool answer, bool mark) {
+static ql_status put(writer *w, const char *s, size_t len, size_t turn, bool mark) {
     if (len == 0) return QL_OK;
     QL_TRY(ql_host_grow((void **)&w->r.text, &w->text_cap, w->r.len + len + 1, 1));
     QL_TRY(ql_host_grow((void **)&w->r.spans, &w->span_cap, w->r.n_spans + 1, sizeof(ql_span)));
     memcpy(w->r.text + w->r.len, s, len);
     ql_span *next = w->r.spans + w->r.n_spans;
-    if (w->r.n_spans && !mark && !next[-1].mark && next[-1].answer == answer) {
+    if (w->r.n_spans && !mark && !next[-1].mark && next[-1].turn == turn) {
         next[-1].end += len;
     } else {
-        *next = (ql_span){w->r.len, w->r.len + len, answer, mark};
+        *next = (ql_span){w->r.len, w->r.len + len, turn, mark};
         w->r.n_spans++;
     }
     w->r.len += len;
@@ -40,18 +40,18 @@ static ql_status put(writer *w, const char *s, size_t len, bool answer, bool mar
 }
 
 /* Writes one of the template's own texts, in which bytes 1 to 4 are markup. */
-static ql_status put_markup(writer *w, const char *s, bool answer) {
+static ql_status put_markup(writer *w, const char *s, size_t turn) {
     while (s && *s) {
         size_t len = strcspn(s, "\1\2\3\4");
-        QL_TRY(put(w, s, len, answer, false));
+        QL_TRY(put(w, s, len, turn, false));
         s += len;
         if (*s == MARK_BEGIN) {
             size_t mark = strcspn(s + 1, "\2");
-            QL_TRY(put(w, s + 1, mark, answer, true));
+            QL_TRY(put(w, s + 1, mark, turn, true));
             s += mark + 2;
         } else if (*s == BOS_CODE || *s == EOS_CODE) {
             const char *token = *s == BOS_CODE ? w->bos : w->eos;
-            QL_TRY(put(w, token, strlen(token), answer, true));
+            QL_TRY(put(w, token, strlen(token), turn, true));
             s++;
         }
     }
@@ -83,12 +83,12 @@ static size_t space_before(const char *s, size_t len) {
 
 enum { TRIM_LEFT = 1, TRIM_RIGHT = 2 };
 
-static ql_status put_content(writer *w, const ql_message *m, bool answer, unsigned trim) {
+static ql_status put_content(writer *w, const ql_message *m, size_t turn, unsigned trim) {
     const char *s = m->content;
     size_t len = m->content_len;
     for (size_t n; (trim & TRIM_LEFT) && (n = space_at(s, len)) > 0; len -= n) s += n;
     for (size_t n; (trim & TRIM_RIGHT) && (n = space_before(s, len)) > 0;) len -= n;
-    return put(w, s, len, answer, false);
+    return put(w, s, len, turn, false);
 }
 
 static unsigned trim_of(const ql_template *t) {
@@ -96,9 +96,9 @@ static unsigned trim_of(const ql_template *t) {
 }
 
 static ql_status put_system(writer *w, const ql_template *t, const ql_message *m, unsigned trim) {
-    QL_TRY(put_markup(w, t->system[0], false));
-    QL_TRY(put_content(w, m, false, trim));
-    return put_markup(w, t->system[1], false);
+    QL_TRY(put_markup(w, t->system[0], 0));
+    QL_TRY(put_content(w, m, 0, trim));
+    return put_markup(w, t->system[1], 0);
 }
 
 /* `folded`: the system message that belongs inside this turn, or NULL. It is kept as it is; the
@@ -106,21 +106,28 @@ static ql_status put_system(writer *w, const ql_template *t, const ql_message *m
 static ql_status put_user(writer *w, const ql_template *t, const ql_message *m,
                           const ql_message *folded) {
     unsigned trim = trim_of(t);
-    QL_TRY(put_markup(w, t->user[0], false));
+    QL_TRY(put_markup(w, t->user[0], 0));
     if (folded) {
         QL_TRY(put_system(w, t, folded, 0));
         trim &= ~(unsigned)TRIM_LEFT;
     }
-    QL_TRY(put_content(w, m, false, trim));
-    return put_markup(w, t->user[1], false);
+    QL_TRY(put_content(w, m, 0, trim));
+    return put_markup(w, t->user[1], 0);
 }
 
-static ql_status put_assistant(writer *w, const ql_template *t, const ql_message *m) {
-    QL_TRY(put_markup(w, t->assistant, false));
-    QL_TRY(put_markup(w, t->lead, true));
-    QL_TRY(put_content(w, m, true, trim_of(t)));
-    QL_TRY(put_markup(w, t->tail, true));
-    return put_markup(w, t->after, false);
+/* `turn`: the number of this message, from 1. */
+static ql_status put_assistant(writer *w, const ql_template *t, const ql_message *m, size_t turn) {
+    QL_TRY(put_markup(w, t->assistant, 0));
+    QL_TRY(put_markup(w, t->lead, turn));
+    QL_TRY(put_content(w, m, turn, trim_of(t)));
+    QL_TRY(put_markup(w, t->tail, turn));
+    return put_markup(w, t->after, 0);
+}
+
+bool ql_message_says_more(const json_t *message) {
+    return json_array_size(json_object_get(message, "tool_calls")) > 0 ||
+           json_array_size(json_object_get(message, "content")) > 0 ||
+           json_is_string(json_object_get(message, "reasoning_content"));
 }
 
 /* Refuses what the template has no place for; `turn` counts messages after a leading system. */
@@ -131,6 +138,12 @@ static ql_status check_message(const ql_template *t, const ql_message *m, size_t
                        "message %zu: role '%s' is not known, template '%s' takes system, user and "
                        "assistant",
                        i + 1, m->role, t->name);
+    }
+    if (m->object && ql_message_says_more(m->object)) {
+        return QL_FAIL(QL_ERR_FORMAT,
+                       "message %zu holds tool calls, reasoning or content parts and template '%s' "
+                       "writes texts only: use the model's own template",
+                       i + 1, t->name);
     }
     if (system && !t->system[0]) {
         return QL_FAIL(
@@ -155,9 +168,9 @@ static ql_status check_message(const ql_template *t, const ql_message *m, size_t
 static ql_status put_messages(writer *w, const ql_template *t, const ql_message *m, size_t n) {
     const ql_message *folded = NULL;
     size_t turn = 0;
-    QL_TRY(put_markup(w, t->start, false));
+    QL_TRY(put_markup(w, t->start, 0));
     if (t->default_system && strcmp(m[0].role, "system") != 0) {
-        ql_message text = {"system", t->default_system, strlen(t->default_system)};
+        ql_message text = QL_MESSAGE("system", t->default_system, strlen(t->default_system));
         QL_TRY(put_system(w, t, &text, 0));
     }
     for (size_t i = 0; i < n; i++) {
@@ -174,7 +187,7 @@ static ql_status put_messages(writer *w, const ql_template *t, const ql_message 
             QL_TRY(put_user(w, t, &m[i], folded));
             folded = NULL;
         } else {
-            QL_TRY(put_assistant(w, t, &m[i]));
+            QL_TRY(put_assistant(w, t, &m[i], i + 1));
         }
         turn++;
     }
@@ -192,7 +205,7 @@ ql_status ql_template_render(const ql_template *t, const ql_message *m, size_t n
     writer w = {.bos = bos, .eos = eos};
     ql_status s = put_messages(&w, t, m, n);
     if (s == QL_OK && (add_generation_prompt || (t->flags & ALWAYS_PROMPT))) {
-        s = put_markup(&w, t->prompt, false);
+        s = put_markup(&w, t->prompt, 0);
     }
     if (s != QL_OK) {
         ql_rendered_free(&w.r);
@@ -216,7 +229,7 @@ ql_status ql_alpaca_prompt(const char *instruction, const char *input, bool qlor
     };
     writer w = {0};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        ql_status s = put(&w, parts[i], strlen(parts[i]), false, false);
+        ql_status s = put(&w, parts[i], strlen(parts[i]), 0, false);
         if (s != QL_OK) {
             ql_rendered_free(&w.r);
             return s;

@@ -26,6 +26,7 @@ typedef struct ql_graph_opts {
     uint64_t seed;        /* of dropout                                              */
     float label_smoothing;
     bool model_dropout; /* TRAIN: drop activations as config.json says              */
+    bool weighted;      /* TRAIN: every target has a weight in the loss             */
 } ql_graph_opts;
 
 /* Inputs of one stack; 0 = the stack has no use for it. */
@@ -43,6 +44,7 @@ typedef struct ql_graph_io {
     ql_stack_io body, encoder;
     ql_vid label_row, label_target;  /* I32 [1,L]                                   */
     ql_vid label_value;              /* F32 [L,1]: regression                       */
+    ql_vid label_weight;             /* F32 [1,L]: of a weighted loss               */
     ql_vid loss;                     /* F32 [1,L]                                   */
     ql_vid logits;                   /* F32 [L, outputs] (LOGITS, GENERATE)         */
     ql_vid step;                     /* U8 [1,64]                                   */

@@ -93,6 +93,8 @@ static void declare_outputs(ql_builder *b) {
     io->label_target = indices(b, b->labelled, "label_target");
     if (a->task == QL_TASK_CLASSIFY && a->n_labels == 1)
         io->label_value = input(b, QL_F32, b->labelled, ql_fixed(1), "label_value");
+    if (b->o->weighted)
+        io->label_weight = input(b, QL_F32, ql_fixed(1), b->labelled, "label_weight");
     io->loss = input(b, QL_F32, ql_fixed(1), b->labelled, "loss");
     if (b->o->kind != QL_GRAPH_LOGITS && b->o->kind != QL_GRAPH_GENERATE) return;
     uint64_t off = book(&b->g->logits_bytes, b->o->max_labelled, outputs, QL_F32);
@@ -253,6 +255,7 @@ static ql_status put_labels(ql_graph *g, ql_queue *q, const ql_batch *b) {
     QL_TRY(ql_graph_put(g, q, g->io.label_row, b->label_row, bytes));
     QL_TRY(ql_graph_put(g, q, g->io.label_target, b->label_target, bytes));
     if (regression) QL_TRY(ql_graph_put(g, q, g->io.label_value, b->label_value, bytes));
+    if (g->io.label_weight) QL_TRY(ql_graph_put(g, q, g->io.label_weight, b->label_weight, bytes));
     ql_program_set(g->program, QL_SYM_LABELLED, b->labelled);
     return QL_OK;
 }

@@ -2,7 +2,7 @@
  * head.c - final norm, logits and loss over the labelled rows only, in bounded chunks.
  *
  *   s = h[label_row];  n = act(dense(project(norm(s))));  per chunk: z = scale n W^T + b;
- *   loss = cross entropy(cap tanh(z / cap), target) or mean squared error(z, value)
+ *   loss = weight * cross entropy(cap tanh(z / cap), target) or mean squared error(z, value)
  *
  * Training records a chunk's backward at once (dn = dz W, dz in place of z), so that one chunk of
  * logits exists at a time and the logits of a whole batch never do.
@@ -46,6 +46,8 @@ static void loss_chunk(ql_builder *b, ql_vid n, int64_t row0, int64_t rows) {
     ql_vid target = regression ? ql_tape_view(t, b->io->label_value, row0, here, 0, ql_fixed(1))
                                : ql_tape_view(t, b->io->label_target, 0, ql_fixed(1), row0, here);
     ql_vid loss = ql_tape_view(t, b->io->loss, 0, ql_fixed(1), row0, here);
+    ql_vid weight = b->io->label_weight;
+    if (weight) weight = ql_tape_view(t, weight, 0, ql_fixed(1), row0, here);
     ql_loss_args args = {.kind = regression ? QL_LOSS_MSE : QL_LOSS_XENT,
                          .logits = ql_ref(t, z),
                          .target = ql_ref(t, target),
@@ -54,6 +56,7 @@ static void loss_chunk(ql_builder *b, ql_vid n, int64_t row0, int64_t rows) {
                          .softcap = b->m->arch.head.softcap,
                          .smoothing = b->o->label_smoothing,
                          .grad_scale = 1.0f};
+    if (weight) args.weight = ql_ref(t, weight);
     if (b->train) {
         args.dlogits = ql_ref(t, z);
         args.step = ql_ref(t, b->io->step);

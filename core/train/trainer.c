@@ -2,9 +2,9 @@
  * trainer.c - micro-steps, accumulation, clip and update (see trainer.h).
  *
  * One optimizer step:
- *   g = 0;  per micro-batch: run the tape (g += gradients, scaled by 1 / labelled tokens of the
- * whole step);  |g| and clip factor on the device;  update of the decayed, then the other
- * parameters.
+ *   g = 0;  per micro-batch: run the tape (g += gradients, scaled by 1 / the weights of the
+ * labelled tokens of the whole step, which are 1 unless the data says otherwise);  |g| and clip
+ * factor on the device;  update of the decayed, then the other parameters.
  */
 #include "core/train/trainer.h"
 
@@ -87,7 +87,8 @@ ql_graph_opts ql_train_graph_opts(const ql_model *m, const ql_train_opts *o) {
                            .checkpoint = o->checkpoint,
                            .seed = o->seed,
                            .label_smoothing = (float)o->label_smoothing,
-                           .model_dropout = o->model_dropout};
+                           .model_dropout = o->model_dropout,
+                           .weighted = o->weighted};
 }
 
 static ql_status make_graphs(ql_trainer *t) {
@@ -96,6 +97,7 @@ static ql_status make_graphs(ql_trainer *t) {
     if (!t->o.evaluate) return QL_OK;
     g.kind = QL_GRAPH_LOSS;
     g.label_smoothing = 0;
+    g.weighted = false;
     QL_TRY(ql_graph_create(t->m, &g, t->dev, &t->loss));
     if (t->m->arch.task == QL_TASK_CAUSAL) return QL_OK;
     const ql_predict_opts p = {.compute = g.compute,
@@ -207,7 +209,9 @@ static ql_status allocate(ql_trainer *t, const ql_dataset *data) {
 ql_status ql_trainer_create(ql_model *m, const ql_train_opts *o, ql_device *dev,
                             const ql_dataset *data, ql_trainer **out) {
     ql_trainer *t = NULL;
-    QL_TRY(plan(m, o, dev, &t));
+    ql_train_opts with = *o;
+    with.weighted = o->weighted || (data && data->weighted);
+    QL_TRY(plan(m, &with, dev, &t));
     ql_status s = allocate(t, data);
     if (s != QL_OK) {
         ql_trainer_free(t);
@@ -270,9 +274,10 @@ static ql_mat step_mat(const ql_trainer *t) {
     return (ql_mat){v->buf, v->buf_off, 1, QL_STEP_BLOCK_BYTES, QL_STEP_BLOCK_BYTES, QL_U8};
 }
 
-static ql_status put_step_block(ql_trainer *t, int64_t labelled) {
+/* `weight`: sum of the weights of the step's targets, their number where every weight is 1. */
+static ql_status put_step_block(ql_trainer *t, double weight) {
     ql_step_block s = {.lr = (float)ql_schedule_lr(&t->o.schedule, t->done),
-                       .loss_scale = labelled ? (float)(1.0 / (double)labelled) : 0.0f,
+                       .loss_scale = weight > 0 ? (float)(1.0 / weight) : 0.0f,
                        .unscale = 1.0f,
                        .bias1 = (float)(1.0 - pow(t->o.beta1, (double)(t->done + 1))),
                        .bias2 = (float)(1.0 - pow(t->o.beta2, (double)(t->done + 1))),
@@ -292,20 +297,22 @@ static ql_status sum_losses(ql_graph *g, ql_trainer *t, const ql_batch *b, doubl
 ql_status ql_trainer_gradients(ql_trainer *t, const ql_batch *const *batches, int32_t n,
                                ql_step_metrics *out) {
     ql_step_metrics r = {.step = t->done, .lr = ql_schedule_lr(&t->o.schedule, t->done)};
+    double weight = 0;
     for (int32_t i = 0; i < n; i++) {
         r.tokens += batches[i]->tokens;
         r.supervised += batches[i]->labelled;
+        weight += t->o.weighted ? ql_batch_weight(batches[i]) : batches[i]->labelled;
     }
     ql_fill_args zero = {range(t->m->gradients, 0, 0, t->m->n_trained), 0.0f};
     QL_TRY(ql_run_fill(t->queue, &zero));
-    QL_TRY(put_step_block(t, r.supervised));
+    QL_TRY(put_step_block(t, weight));
     double sum = 0;
     for (int32_t i = 0; i < n; i++) {
         QL_TRY(ql_graph_set_batch(t->train, t->queue, batches[i]));
         QL_TRY(ql_program_run(t->train->program, t->queue));
         QL_TRY(sum_losses(t->train, t, batches[i], &sum));
     }
-    r.loss = r.supervised ? sum / (double)r.supervised : 0.0;
+    r.loss = weight > 0 ? sum / weight : 0.0;
     *out = r;
     return QL_OK;
 }

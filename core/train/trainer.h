@@ -35,6 +35,8 @@ typedef struct ql_train_opts {
     uint64_t seed, data_seed;
     bool model_dropout; /* drop activations as config.json says (true)                  */
     bool evaluate;      /* reserve a loss-only graph                                         */
+    bool weighted;      /* targets have weights: loss = sum of weight * loss / sum of weights;
+                           set by data that has any                                          */
 } ql_train_opts;
 ql_train_opts ql_train_opts_default(void);
 QL_NODISCARD ql_status ql_train_opts_check(const ql_train_opts *o);

@@ -45,7 +45,7 @@ static void convert(const char *gguf, const char *folder) {
 static ql_ids prompt_ids(const ql_tokenizer *tok, const char *question) {
     const ql_template *t = ql_template_recognise(ql_tokenizer_chat_template(tok));
     if (!t) fail_msg("%s", ql_last_error());
-    ql_message m = {"user", question, strlen(question)};
+    ql_message m = QL_MESSAGE("user", question, strlen(question));
     ql_rendered r = {0};
     ql_ids ids = {0};
     const char *bos = ql_tokenizer_piece(tok, ql_tokenizer_bos(tok));

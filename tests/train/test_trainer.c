@@ -234,6 +234,49 @@ static void evaluation_equals_the_training_loss_of_the_same_rows(void **state) {
     engine_close(dev);
 }
 
+/* The loss of a step is the mean over its targets by weight: rows of which one counts three times.
+ */
+static void weights_of_targets_make_a_weighted_mean(void **state) {
+    (void)state;
+    ql_device *dev = engine_device(1);
+    run r = base_run();
+    double loss[2], targets[2], norm[2];
+    float weights[25];
+    for (int i = 0; i < 25; i++) weights[i] = 3;
+    for (int weighted = 0; weighted < 2; weighted++) {
+        ql_model *m = engine_model("tiny-llama", 4, 4, 0);
+        ql_dataset d = engine_data(2, 25, (int32_t)m->arch.vocab);
+        ql_trainer *t = NULL;
+        ql_batch b = {0};
+        ql_step_metrics s;
+        d.items[0].weights = weighted ? weights : NULL;
+        d.weighted = weighted;
+        OK(ql_trainer_create(m, &r.o, dev, &d, &t));
+        OK(ql_batch_create(50, 2, 0, &b));
+        const ql_batch *one = &b;
+        for (int64_t i = 0; i < 2 && !weighted; i++) {
+            OK(ql_batch_fill(&b, &d, &i, 1));
+            OK(ql_trainer_gradients(t, &one, 1, &s));
+            loss[i] = s.loss;
+            targets[i] = (double)s.supervised;
+        }
+        OK(ql_trainer_step(t, &s));
+        norm[weighted] = s.grad_norm;
+        assert_int_equal(s.supervised, d.supervised);
+        double w = weighted ? 3 : 1;
+        double want =
+            (w * targets[0] * loss[0] + targets[1] * loss[1]) / (w * targets[0] + targets[1]);
+        assert_true(fabs(s.loss - want) <= 1e-6 * want);
+        ql_batch_free(&b);
+        ql_trainer_free(t);
+        d.items[0].weights = NULL;
+        ql_model_close(m);
+        ql_dataset_free(&d);
+    }
+    assert_true(fabs(norm[0] - norm[1]) > 1e-3 * norm[0]); /* the gradient moved too */
+    engine_close(dev);
+}
+
 static void every_failing_allocation_is_reported_and_leaks_nothing(void **state) {
     (void)state;
     run r = base_run();
@@ -266,6 +309,7 @@ int main(void) {
         cmocka_unit_test(accumulation_and_packing_give_equal_losses),
         cmocka_unit_test(sixteen_bit_lora_and_full_training_learn),
         cmocka_unit_test(evaluation_equals_the_training_loss_of_the_same_rows),
+        cmocka_unit_test(weights_of_targets_make_a_weighted_mean),
         cmocka_unit_test(every_failing_allocation_is_reported_and_leaks_nothing),
     };
     return cmocka_run_group_tests_name("trainer", tests, NULL, NULL);
