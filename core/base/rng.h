@@ -19,7 +19,8 @@ enum {
     QL_STREAM_SHUFFLE,
     QL_STREAM_SAMPLE,
     QL_STREAM_DROPOUT,
-    QL_STREAM_SPLIT
+    QL_STREAM_SPLIT,
+    QL_STREAM_PROJECTION
 };
 
 /* stream = purpose in the high 16 bits, `which` (layer, tensor, epoch ...) below. */
