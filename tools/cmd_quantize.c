@@ -24,26 +24,28 @@ typedef struct options {
 
 /* ------------------------------------------------------------------ options */
 
-static ql_status check_format(const options *o, const ql_qtype *type) {
-    if (!o->format) return QL_OK;
-    bool bnb = strcmp(o->format, "bnb") == 0;
-    if (bnb && !type->bnb) {
+static bool in_own_format(const options *o) {
+    return o->format && strcmp(o->format, "qlora") == 0;
+}
+
+static ql_status check_format(const options *o, const ql_quant_opts *q) {
+    const ql_qtype *type = ql_qtype_at(q->type);
+    int32_t block2 = q->double_quant ? q->block2 : 0;
+    if (!o->format || in_own_format(o) || ql_bnb_holds(type, q->block, block2)) return QL_OK;
+    if (!type->bnb) {
         return QL_FAIL(QL_ERR_INVALID,
                        "--format bnb cannot hold %s; leave the flag out to use our own container",
                        type->name);
     }
-    if (!bnb && type->bnb) {
-        return QL_FAIL(QL_ERR_INVALID,
-                       "--format qlora is for types that bitsandbytes' format cannot hold; %s is "
-                       "stored as bitsandbytes stores it",
-                       type->name);
-    }
-    return QL_OK;
+    return QL_FAIL(QL_ERR_INVALID,
+                   "--format bnb cannot hold %s in blocks of %d (scales: %d), only powers of two "
+                   "from 32 to 4096; leave the flag out to use our own container",
+                   type->name, (int)q->block, (int)block2);
 }
 
 static ql_status quant_options(const ql_cli *cli, const options *o, ql_quant_opts *out) {
     QL_TRY(ql_quant_args_opts(cli, &o->quant, out));
-    return check_format(o, ql_qtype_at(out->type));
+    return check_format(o, out);
 }
 
 /* ------------------------------------------------------------------- folder */
@@ -67,6 +69,8 @@ static ql_exit quantize_folder(ql_cli *cli, const options *o, const ql_quant_opt
     s = dev->backend->queue_create(dev, &queue);
     const ql_quantize_folder_opts folder = {.quant = *q,
                                             .quantize_head = o->quantize_head,
+                                            .format =
+                                                in_own_format(o) ? QL_STORED_QLORA : QL_STORED_BNB,
                                             .encode = ql_encode_on_queue,
                                             .encode_user = queue,
                                             .progress = show_progress,
@@ -261,7 +265,8 @@ static const ql_arg args[] = {
      .at = OF(output_dir),
      .value = "DIR",
      .help = "folder that is written"},
-    QL_QUANT_ARGS(options, quant, "4", "4 (nf4) or 8 (llm_int8) when --quant_type is not given"),
+    QL_QUANT_ARGS(options, quant, "4",
+                  "2 (nf2), 3 (nf3), 4 (nf4) or 8 (llm_int8) when --quant_type is not given"),
     {.name = "format",
      .kind = QL_ARG_CHOICE,
      .at = OF(format),

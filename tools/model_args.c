@@ -9,28 +9,18 @@
 
 /* The storage type from --quant_type, or the usual one of --bits. */
 static ql_status choose_type(const ql_cli *cli, const ql_quant_args *a, const ql_qtype **out) {
-    static const char *const by_bits[] = {[2] = "nf2", [3] = "nf3", [4] = "nf4", [8] = "llm_int8"};
-    const char *name = a->type;
-    if (!name) {
-        bool known = a->bits >= 0 && a->bits <= 8 && by_bits[a->bits];
-        if (!known) {
-            return QL_FAIL(QL_ERR_INVALID, "--bits is %lld; weights are quantized to 2, 3, 4 or 8",
-                           (long long)a->bits);
-        }
-        name = by_bits[a->bits];
-    }
-    const ql_qtype *type = ql_qtype_find(name);
-    if (!type) {
+    const ql_qtype *type = a->type ? ql_qtype_find(a->type) : ql_qtype_of_bits(a->bits);
+    if (!type && a->type) {
         return QL_FAIL(QL_ERR_INVALID, "--quant_type takes one of %s, not '%s'", ql_qtype_names(),
-                       name);
+                       a->type);
     }
-    if (!type->available) {
-        return QL_FAIL(QL_ERR_INVALID, "--quant_type %s is known, not available in this version",
-                       name);
+    if (!type) {
+        return QL_FAIL(QL_ERR_INVALID, "--bits is %lld; weights are quantized to 2, 3, 4 or 8",
+                       (long long)a->bits);
     }
     if (ql_cli_given(cli, "bits") && a->bits != type->bits) {
         return QL_FAIL(QL_ERR_INVALID, "--bits %lld contradicts --quant_type %s, which has %d bits",
-                       (long long)a->bits, name, (int)type->bits);
+                       (long long)a->bits, type->name, (int)type->bits);
     }
     *out = type;
     return QL_OK;

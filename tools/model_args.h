@@ -34,7 +34,8 @@ typedef struct ql_model_args {
          .kind = QL_ARG_TEXT,                                                                      \
          .at = offsetof(T, f.type),                                                                \
          .value = "T",                                                                             \
-         .help = "nf4 fp4 int4 int4s int4a int8 dyn8 llm_int8  [nf4]"},                            \
+         .help = "nf4 fp4 nf2 nf3 int2 int3 int4 (s: symmetric, a: affine) int8 dyn8 llm_int8  "   \
+                 "[by --bits]"},                                                                   \
         {.name = "double_quant",                                                                   \
          .kind = QL_ARG_BOOL,                                                                      \
          .at = offsetof(T, f.double_quant),                                                        \
@@ -46,8 +47,8 @@ typedef struct ql_model_args {
          .at = offsetof(T, f.block),                                                               \
          .fallback = "64",                                                                         \
          .lo = 1,                                                                                  \
-         .hi = 4096,                                                                               \
-         .help = "weights per scale"},                                                             \
+         .hi = 65536,                                                                              \
+         .help = "weights per scale, 8 to 65536"},                                                 \
         {.name = "blocksize2",                                                                     \
          .kind = QL_ARG_INT,                                                                       \
          .at = offsetof(T, f.block2),                                                              \

@@ -166,7 +166,7 @@ static ql_status choose_storage(maker *k, ql_model_opts *out) {
     out->bits = 16;
     if (!k->quantizes) return QL_OK;
     const ql_qtype *type = ql_qtype_find(k->o->quant_type);
-    if (!type || !type->available) {
+    if (!type) {
         return QL_FAIL(QL_ERR_INVALID, "--quant_type takes none, %s; not '%s'", ql_qtype_names(),
                        k->o->quant_type);
     }

@@ -143,14 +143,13 @@ ql_status ql_api_compute(const char *name, const ql_device *dev, ql_dtype *out) 
 
 /* The storage type of a name, or the usual one of a number of bits. */
 static ql_status find_type(const char *name, int64_t bits, const ql_qtype **out) {
-    if (!name && bits != 0 && bits != 4 && bits != 8)
-        return QL_FAIL(QL_ERR_INVALID, "bits is %lld; weights are quantized to 4 or 8",
-                       (long long)bits);
-    const char *wanted = name ? name : bits == 8 ? "llm_int8" : "nf4";
-    const ql_qtype *type = ql_qtype_find(wanted);
-    if (!type || !type->available)
+    const ql_qtype *type = name ? ql_qtype_find(name) : ql_qtype_of_bits(bits ? bits : 4);
+    if (!type && name)
         return QL_FAIL(QL_ERR_INVALID, "quant_type takes one of %s, not '%.64s'", ql_qtype_names(),
-                       wanted);
+                       name);
+    if (!type)
+        return QL_FAIL(QL_ERR_INVALID, "bits is %lld; weights are quantized to 2, 3, 4 or 8",
+                       (long long)bits);
     if (bits && bits != type->bits)
         return QL_FAIL(QL_ERR_INVALID, "bits %lld contradicts quant_type %s, which has %d bits",
                        (long long)bits, type->name, (int)type->bits);
@@ -164,7 +163,7 @@ ql_status ql_api_quant(const qlora_quantize_opts *o, ql_quant_opts *out) {
     ql_quant_opts q = ql_quant_opts_default();
     q.type = type->id;
     q.rule = o->cuda_rule ? QL_RULE_CUDA : QL_RULE_CPU;
-    QL_TRY(ql_api_int("block", o->block, 1, 4096, &q.block));
+    QL_TRY(ql_api_int("block", o->block, 1, 65536, &q.block));
     QL_TRY(ql_api_int("block2", o->block2, 1, 4096, &q.block2));
     /* LLM.int8 keeps float scales, and dyn8 is itself the second level. */
     bool plain = type->per_row || type->id == QL_QT_DYN8;

@@ -157,7 +157,8 @@ static ql_status slots_to_quantize(ql_model *m, ql_linear *l) {
     l->pack = QL_PACK_HIGH_FIRST;
     l->codes = ql_slot_weights(m, 1, (int64_t)b.codes, QL_U8);
     l->scale = ql_slot_weights(m, 1, b.n_blocks, l->quant.double_quant ? QL_U8 : QL_F32);
-    if (type->affine) l->zero = ql_slot_weights(m, 1, b.n_blocks, QL_F32);
+    if (type->affine)
+        l->zero = ql_slot_weights(m, 1, b.n_blocks, l->quant.double_quant ? QL_F16 : QL_F32);
     if (l->quant.double_quant) {
         l->scale2 = ql_slot_weights(m, 1, b.n_blocks2, QL_F32);
         l->offset = ql_slot_weights(m, 1, 1, QL_F32);
@@ -192,6 +193,7 @@ static ql_status slots_of_stored(ql_model *m, ql_linear *l) {
         s = ql_slot_for(m, q.absmax, 1, q.n_blocks, QL_F32, &l->scale);
     }
     if (q.zero && s == QL_OK) s = ql_slot_for(m, q.zero, 1, q.n_blocks, QL_F32, &l->zero);
+    if (q.zero_f16 && s == QL_OK) s = ql_slot_for(m, q.zero_f16, 1, q.n_blocks, QL_F16, &l->zero);
     ql_qtensor_free(&q);
     return s;
 }

@@ -86,7 +86,9 @@ static ql_status put_quantized(ql_model *m, const ql_linear *l, const ql_qtensor
     if (l->scale.region)
         QL_TRY(put(m, &l->scale, q->absmax_q ? (const void *)q->absmax_q : q->absmax,
                    ql_slot_bytes(&l->scale)));
-    if (l->zero.region) QL_TRY(put(m, &l->zero, q->zero, ql_slot_bytes(&l->zero)));
+    if (l->zero.region)
+        QL_TRY(put(m, &l->zero, q->zero ? (const void *)q->zero : q->zero_f16,
+                   ql_slot_bytes(&l->zero)));
     if (!q->absmax_q) return QL_OK;
     QL_TRY(put(m, &l->scale2, q->absmax2, ql_slot_bytes(&l->scale2)));
     QL_TRY(put(m, &l->code2, q->code2 ? q->code2 : ql_dyn8_signed(), ql_slot_bytes(&l->code2)));

@@ -33,15 +33,15 @@ void ql_codebook_init(ql_codebook *c, const ql_qtype *type, ql_quant_rule rule) 
     *c = (ql_codebook){.cuda = false};
     midpoints(c, type->table, 1 << type->bits);
     if (rule == QL_RULE_CPU) return;
+    c->cuda = true;
     if (type->id == QL_QT_NF4) {
         memcpy(c->mid, ql_nf4_mid_cuda, sizeof ql_nf4_mid_cuda);
-        c->cuda = true;
     } else if (type->id == QL_QT_FP4) {
         for (int i = 0; i < QL_CODEBOOK_ENTRIES; i++) {
             if (i > 0) c->mid[i - 1] = i < 8 ? ql_fp4_mid_cuda[i - 1] : INFINITY;
             c->code[i] = ql_fp4_magnitude[i < 8 ? i : 7];
         }
-        c->cuda = c->magnitude = true;
+        c->magnitude = true;
     }
 }
 

@@ -19,7 +19,8 @@ typedef struct ql_codebook {
     bool cuda;      /* scaling and NaN of the CUDA rule                                   */
 } ql_codebook;
 
-/* Types encoded by QL_ENCODE_NEAREST at 4 bits or fewer. The rule matters for nf4 and fp4 only. */
+/* Types encoded by QL_ENCODE_NEAREST at 4 bits or fewer. Thresholds of nf4 and fp4 depend on the
+ * rule, the scaling of every type does. */
 void ql_codebook_init(ql_codebook *c, const ql_qtype *type, ql_quant_rule rule);
 /* Codes of one block x[n] and its stored scale. `full`: not the weight's partial last block. */
 float ql_codebook_encode_block(const ql_codebook *c, const float *x, int64_t n, bool full,

@@ -2,6 +2,7 @@
  * decode.c - quantized rows back to float32 (spec 1.6): table value, scale, zero, each rounded on
  * its own. Generic over bits, packing order, blocks that straddle rows, and GGUF blocks.
  */
+#include "core/base/half.h"
 #include "core/io/gguf.h"
 #include "core/quant/quantize.h"
 
@@ -44,8 +45,9 @@ static void decode_run(const ql_qtensor *q, const code_reader *r, int64_t b, int
         for (uint32_t c = 0; c < 1u << r->bits; c++) scaled[c] = value(q, c, scale);
         for (int64_t i = 0; i < count; i++) out[i] = scaled[code_at(r, first + i)];
     }
-    if (q->zero == NULL) return;
-    for (int64_t i = 0; i < count; i++) out[i] += q->zero[b];
+    if (q->zero == NULL && q->zero_f16 == NULL) return;
+    float zero = q->zero != NULL ? q->zero[b] : ql_f32_from_f16(q->zero_f16[b]);
+    for (int64_t i = 0; i < count; i++) out[i] += zero;
 }
 
 static ql_gguf_type gguf_type(ql_ggml layout) {

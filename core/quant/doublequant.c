@@ -66,7 +66,7 @@ float ql_torch_mean(const float *x, int64_t n) {
 
 void ql_double_quantize(const float *absmax, int64_t n, int32_t block2, ql_quant_rule rule,
                         uint8_t *codes, float *absmax2, float *offset) {
-    float mean = ql_torch_mean(absmax, n), block[QL_DYN8_MAX_BLOCK];
+    float mean = ql_torch_mean(absmax, n), block[QL_BLOCK2_MAX];
     for (int64_t first = 0; first < n; first += block2) {
         int64_t count = n - first < block2 ? n - first : block2;
         for (int64_t i = 0; i < count; i++) block[i] = absmax[first + i] - mean;

@@ -4,8 +4,6 @@
 
 #include "core/quant/quantize.h"
 
-#define QL_DYN8_MAX_BLOCK 4096
-
 /* codes[n] of x[n], 1 <= n; returns the block's absmax. */
 float ql_dyn8_encode_block(const float *map, const float *x, int64_t n, ql_quant_rule rule,
                            uint8_t *codes);

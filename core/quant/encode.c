@@ -2,31 +2,35 @@
  * encode.c - the first level of every type: a weight into packed codes, block scales and zeros.
  *
  * Blocks are runs of the flattened weight and may cross rows (llm_int8: one block per row). Codes
- * are packed high bits first; every full block fills whole bytes, the last byte is filled up with
- * the code of 0.0.
+ * form one string of bits, the highest bit first; a block may end inside a byte. The last byte is
+ * filled up with the code of 0.0 (4 bits, as bitsandbytes has it) or with zeros.
  */
 #include "backends/common/ql_math.inc"
 #include "core/quant/codebook.h"
 #include "core/quant/dyn8.h"
 #include "core/quant/int8.h"
 
-/* Largest block size, and the piece in which rows of 8-bit codes are handled. */
-enum { MAX_BLOCK = 4096 };
+/* The string of bits so far: bytes before `out`, then `have` bits. */
+typedef struct packer {
+    uint8_t *out;
+    uint32_t held;
+    int32_t bits, have;
+} packer;
 
-/* codes[n] of `bits` bits each -> ceil(n * bits / 8) bytes, first code in the highest bits. */
-static void pack(const uint8_t *codes, int64_t n, int32_t bits, uint8_t fill, uint8_t *out) {
-    uint32_t held = 0;
-    int32_t have = 0;
+static void pack(packer *p, const uint8_t *codes, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
-        held = held << bits | codes[i];
-        have += bits;
-        if (have < 8) continue;
-        have -= 8;
-        *out++ = (uint8_t)(held >> have);
+        p->held = p->held << p->bits | codes[i];
+        p->have += p->bits;
+        if (p->have < 8) continue;
+        p->have -= 8;
+        *p->out++ = (uint8_t)(p->held >> p->have);
     }
-    if (have == 0) return;
-    for (; have < 8; have += bits) held = held << bits | fill;
-    *out = (uint8_t)(held >> (have - 8));
+}
+
+static void pack_end(packer *p, uint8_t fill) {
+    if (p->have == 0) return;
+    uint32_t rest = p->bits == 4 ? fill : 0;
+    *p->out = (uint8_t)(p->held << (8 - p->have) | rest);
 }
 
 /* scale = (max - min) / levels, zero = min, code = round((x - zero) / scale). A block with a NaN or
@@ -59,7 +63,9 @@ ql_status ql_encode_scalar(void *user, const ql_quant_opts *o, const float *w, i
     ql_codebook book = {0};
     bool coded = type->encode == QL_ENCODE_NEAREST && type->bits <= 4;
     if (coded) ql_codebook_init(&book, type, o->rule);
-    uint8_t fill = coded ? ql_codebook_zero(&book) : 0, block[MAX_BLOCK];
+    uint8_t *block = ql_host_calloc((size_t)o->block, 1);
+    if (block == NULL) return QL_NOMEM("the codes of a block");
+    packer p = {.out = codes, .bits = type->bits};
     int64_t total = n * k;
     for (int64_t first = 0, b = 0; first < total; first += o->block, b++) {
         int64_t count = total - first < o->block ? total - first : o->block;
@@ -72,7 +78,9 @@ ql_status ql_encode_scalar(void *user, const ql_quant_opts *o, const float *w, i
             absmax[b] = ql_int8_encode_block(x, count, block);
         else
             absmax[b] = ql_dyn8_encode_block(type->table, x, count, o->rule, block);
-        pack(block, count, type->bits, fill, codes + first * type->bits / 8);
+        pack(&p, block, count);
     }
+    pack_end(&p, coded ? ql_codebook_zero(&book) : 0);
+    ql_host_free(block);
     return QL_OK;
 }

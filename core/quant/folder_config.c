@@ -52,7 +52,8 @@ ql_status ql_quantized_config(const ql_source *s, const ql_quantize_folder_opts 
     const json_t *source = ql_source_config(s);
     const ql_qtype *type = ql_qtype_at(o->quant.type);
     json_t *config = json_deep_copy(source), *skip = skip_modules(s, o->quantize_head);
-    bool bnb = type->bnb && o->format == QL_STORED_BNB;
+    bool bnb = o->format == QL_STORED_BNB &&
+               ql_bnb_holds(type, o->quant.block, o->quant.double_quant ? o->quant.block2 : 0);
     json_t *quantization = bnb ? bnb_config(o, skip) : own_config(o, skip);
     if (config == NULL || quantization == NULL ||
         json_object_set_new(config, "quantization_config", quantization) != 0) {

@@ -41,12 +41,13 @@ typedef struct ql_qtype {
     float post;         /* last factor of decoding; 0 = none                    */
     const float *table; /* 2^bits values, index = code                          */
     bool bnb;           /* bitsandbytes can store it (nf4, fp4, llm_int8)       */
-    bool available;     /* this version can quantize to it (4 and 8 bits now)   */
 } ql_qtype;
 
 const ql_qtype *ql_qtype_at(ql_qtype_id id);
 const ql_qtype *ql_qtype_find(const char *name); /* NULL = unknown */
-/* The types that this version can quantize to, "nf4, fp4, ...", for messages. */
+/* The usual type of 2, 3, 4 or 8 bits (nf2, nf3, nf4, llm_int8); NULL for another number. */
+const ql_qtype *ql_qtype_of_bits(int64_t bits);
+/* All of them, "nf4, fp4, ...", for messages. */
 const char *ql_qtype_names(void);
 /* Dynamic 8-bit maps (spec 2.1), 256 sorted values. */
 const float *ql_dyn8_signed(void);

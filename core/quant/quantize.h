@@ -11,13 +11,19 @@
 #include "core/base/hostmem.h"
 #include "core/quant/qtype.h"
 
+/* Any block size in these bounds: a smaller block spends more on its scale than on its codes. */
+enum { QL_BLOCK_MIN = 8, QL_BLOCK_MAX = 65536, QL_BLOCK2_MAX = 4096 };
+
 typedef struct ql_quant_opts {
     ql_qtype_id type;      /* default nf4 */
-    int32_t block, block2; /* 64, 256     */
+    int32_t block, block2; /* 64, 256: QL_BLOCK_MIN .. QL_BLOCK_MAX weights, scales   */
     bool double_quant;     /* true        */
     ql_quant_rule rule;    /* cpu         */
 } ql_quant_opts;
 ql_quant_opts ql_quant_opts_default(void);
+/* Can bitsandbytes' keys and its readers hold this: nf4 and fp4 in blocks of powers of two from 32
+ * to 4096 weights, llm_int8? Everything else goes into our own container. */
+bool ql_bnb_holds(const ql_qtype *type, int32_t block, int32_t block2);
 /* Block sizes, type/double combinations; sentence names the flag. */
 QL_NODISCARD ql_status ql_quant_opts_check(const ql_quant_opts *o);
 
@@ -38,7 +44,8 @@ typedef struct ql_qtensor {
     const float *absmax2;     /* [n_blocks2]                                           */
     const float *code2;       /* [256] second-level map; may differ from ours in files */
     float offset;             /* second-level mean                                     */
-    const float *zero;        /* [n_blocks] affine types, else NULL                    */
+    const float *zero;        /* [n_blocks] affine types, else NULL ...                */
+    const uint16_t *zero_f16; /* ... or as float16, which the second level makes of it */
     const float *table;       /* [2^bits]; may differ from type->table in files        */
     const char *source_dtype; /* "bfloat16": dtype of the weight that was quantized    */
     bool owned;
@@ -46,7 +53,8 @@ typedef struct ql_qtensor {
 } ql_qtensor;
 void ql_qtensor_free(ql_qtensor *q); /* frees owned arrays, zeroes */
 
-/* Byte counts from shape alone (planning): codes, first-level scales, second level, zeros. */
+/* Byte counts from shape alone (planning): codes, first-level scales, second level, zeros (2 bytes
+ * each with a second level, else 4). */
 typedef struct ql_qbytes {
     uint64_t codes, scale, scale2, zero;
     int64_t n_blocks, n_blocks2;

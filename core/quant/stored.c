@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/half.h"
 #include "core/quant/blob.h"
 #include "core/quant/keys.h"
 
@@ -83,28 +84,49 @@ bool ql_stored_is_part(const ql_source *s, const char *name) {
     return ql_key_base(base, name) && ql_stored_is_quantized(s, base);
 }
 
-/* Borrows or copies a float array of exactly n finite values. */
+/* Borrows or copies an array of exactly n values, aligned to their size. */
+static ql_status values(opening *o, const ql_st_tensor *t, const char *part, int64_t n,
+                        const void **out) {
+    if (t->numel != n)
+        return QL_FAIL(QL_ERR_FORMAT, "%s: %s%s: %lld values, the shape asks for %lld",
+                       ql_source_path(o->s), o->name, part, (long long)t->numel, (long long)n);
+    *out = t->data;
+    if ((uintptr_t)t->data % ql_st_dtype_bytes(t->dtype) == 0) return QL_OK;
+    void *copy = ql_arena_alloc(&o->q.arena, (size_t)n, (size_t)ql_st_dtype_bytes(t->dtype));
+    if (copy == NULL) return QL_NOMEM("a quantized weight");
+    memcpy(copy, t->data, t->bytes);
+    *out = copy;
+    return QL_OK;
+}
+
+static ql_status not_finite(const opening *o, const char *part, int64_t i) {
+    return QL_FAIL(QL_ERR_FORMAT, "%s: %s%s: value %lld is not finite", ql_source_path(o->s),
+                   o->name, part, (long long)i);
+}
+
+/* n finite float32 values. */
 static ql_status floats(opening *o, const ql_st_tensor *t, const char *part, int64_t n,
                         const float **out) {
     if (t == NULL) return bad(o, part, "missing");
     if (t->dtype != QL_ST_F32) return bad(o, part, "expected float32 values");
-    if (t->numel != n)
-        return QL_FAIL(QL_ERR_FORMAT, "%s: %s%s: %lld values, the shape asks for %lld",
-                       ql_source_path(o->s), o->name, part, (long long)t->numel, (long long)n);
-    const float *x;
-    if ((uintptr_t)t->data % _Alignof(float) == 0) {
-        x = (const float *)(const void *)t->data;
-    } else {
-        float *copy = ql_arena_alloc(&o->q.arena, (size_t)n, sizeof *copy);
-        if (copy == NULL) return QL_NOMEM("a quantized weight");
-        memcpy(copy, t->data, t->bytes);
-        x = copy;
-    }
+    const void *data;
+    QL_TRY(values(o, t, part, n, &data));
+    const float *x = data;
     for (int64_t i = 0; i < n; i++)
-        if (!isfinite(x[i]))
-            return QL_FAIL(QL_ERR_FORMAT, "%s: %s%s: value %lld is not finite",
-                           ql_source_path(o->s), o->name, part, (long long)i);
+        if (!isfinite(x[i])) return not_finite(o, part, i);
     *out = x;
+    return QL_OK;
+}
+
+/* Zeros of an affine type: float32, or float16 as they are beside a second level. */
+static ql_status open_zeros(opening *o, const ql_st_tensor *t, int64_t n) {
+    if (t == NULL || t->dtype != QL_ST_F16) return floats(o, t, QL_KEY_ZERO, n, &o->q.zero);
+    const void *data;
+    QL_TRY(values(o, t, QL_KEY_ZERO, n, &data));
+    const uint16_t *half = data;
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(ql_f32_from_f16(half[i]))) return not_finite(o, QL_KEY_ZERO, i);
+    o->q.zero_f16 = half;
     return QL_OK;
 }
 
@@ -189,7 +211,7 @@ static ql_status open_state(opening *o, const ql_source_tensor *t) {
     QL_TRY(open_table(o));
     QL_TRY(open_scales(o, &b, &size));
     const ql_st_tensor *zero = find_part(o->s, o->name, QL_KEY_ZERO);
-    if (q->type->affine) return floats(o, zero, QL_KEY_ZERO, size.n_blocks, &q->zero);
+    if (q->type->affine) return open_zeros(o, zero, size.n_blocks);
     return zero == NULL ? QL_OK : bad(o, QL_KEY_ZERO, "this type has no zeros");
 }
 

@@ -70,7 +70,8 @@ static ql_status add_state(ql_stored_parts *p, const char *name, const ql_qtenso
 
 static ql_status list(const char *name, const ql_qtensor *q, ql_stored_format format, bool padded,
                       ql_stored_parts *p) {
-    bool own = !q->type->bnb || format == QL_STORED_QLORA;
+    int32_t block2 = q->absmax_q != NULL ? q->block2 : 0;
+    bool own = format == QL_STORED_QLORA || !ql_bnb_holds(q->type, q->block, block2);
     if (q->pack == QL_PACK_GGML)
         return QL_FAIL(QL_ERR_UNSUPPORTED, "%s: GGUF blocks are not written to safetensors", name);
     if (!own && q->type->per_row) return int8_parts(name, q, p);
@@ -83,6 +84,8 @@ static ql_status list(const char *name, const ql_qtensor *q, ql_stored_format fo
         QL_TRY(add_part(p, name, QL_KEY_ABSMAX, QL_ST_F32, q->n_blocks, q->absmax));
     }
     if (q->zero != NULL) QL_TRY(add_part(p, name, QL_KEY_ZERO, QL_ST_F32, q->n_blocks, q->zero));
+    if (q->zero_f16 != NULL)
+        QL_TRY(add_part(p, name, QL_KEY_ZERO, QL_ST_F16, q->n_blocks, q->zero_f16));
     QL_TRY(add_map(p, name, q));
     return add_state(p, name, q, own, padded);
 }
@@ -114,6 +117,7 @@ ql_status ql_stored_declare(ql_st_writer *w, const char *name, const ql_quant_op
                             int64_t k, const char *source_dtype) {
     static const uint8_t present = 0;
     static const float values = 0.0f;
+    static const uint16_t half = 0;
     ql_qbytes size;
     QL_TRY(ql_quant_bytes(o, n, k, &size));
     const ql_qtype *type = ql_qtype_at(o->type);
@@ -126,7 +130,8 @@ ql_status ql_stored_declare(ql_st_writer *w, const char *name, const ql_quant_op
                         .n_blocks = size.n_blocks,
                         .n_blocks2 = size.n_blocks2,
                         .absmax_q = o->double_quant ? &present : NULL,
-                        .zero = type->affine ? &values : NULL,
+                        .zero = type->affine && !o->double_quant ? &values : NULL,
+                        .zero_f16 = type->affine && o->double_quant ? &half : NULL,
                         .table = type->table,
                         .source_dtype = source_dtype};
     ql_stored_parts p;

@@ -124,10 +124,10 @@ QL_API QL_NODISCARD ql_status qlora_session_memory(const qlora_session *s, uint6
 
 typedef struct qlora_quantize_opts {
     size_t size;
-    const char *quant_type; /* nf4 fp4 int4 int4s int4a int8 dyn8 llm_int8; NULL (default) = by
-                               bits */
-    int64_t bits;           /* 0 (default) = of quant_type; 4 = nf4, 8 = llm_int8             */
-    int64_t block;          /* 64: weights that share a scale                                 */
+    const char *quant_type; /* nf4 fp4 nf2 nf3, int2 int3 int4 (also with s: symmetric, or a:
+                               affine), int8 dyn8 llm_int8; NULL (default) = by bits */
+    int64_t bits;           /* 0 (default) = of quant_type; nf2, nf3, nf4; 8 = llm_int8       */
+    int64_t block;          /* 64: weights that share a scale, 8 to 65536                     */
     int64_t block2;         /* 256: scales that share a second-level scale                    */
     int32_t double_quant;   /* -1 (default) = where the type has it usually; 0 no, 1 yes      */
     bool quantize_head;     /* false: the output head keeps its type                          */

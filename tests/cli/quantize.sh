@@ -63,10 +63,21 @@ equal "$tmp/one.safetensors" "$quant/q8_blockwise.safetensors" "$name=bf16.signe
 tensor q4_plain f32.small.input --quant_type fp4 --double_quant false --quant_rule cuda
 equal "$tmp/one.safetensors" "$quant/q4_plain.safetensors" "$name=f32.small.fp4.bs64.packed_cuda_rule"
 
-# Every type of the design that has 4 or 8 bits, and a plausible error for each.
-for type in nf4 fp4 int4 int4s int4a int8 dyn8 llm_int8; do
+# Every type of the design, a plausible error for each, and its codes at their true size.
+codes='(d["rows"] * d["cols"] * %d + 7) // 8'
+for type in nf4:4 fp4:4 nf2:2 nf3:3 int2:2 int3:3 int4:4 int2s:2 int3s:3 int4s:4 int2a:2 int3a:3 int4a:4 int8:8 dyn8:8 \
+    llm_int8:8; do
+    bits=${type#*:} type=${type%:*}
     tensor int8_vectorwise f32.weight --quant_type $type --double_quant false
-    expect_json 'd["quant_type"] == "'$type'" and 0 < d["rel_error"] < 0.2'
+    expect_json 'd["quant_type"] == "'$type'" and 0 < d["rel_error"] < {2: 0.75, 3: 0.4, 4: 0.2, 8: 0.2}['$bits']'
+    expect_json "$(printf "d['bytes'] - d['blocks'] * (8 if '$type'[-1] == 'a' else 4) == $codes" $bits)"
+done
+# A second level for all: scales in one byte, zeros in two, one float for every 256 scales.
+for type in nf2:2 nf3:3 int2s:2 int3a:3 int8:8; do
+    bits=${type#*:} type=${type%:*}
+    tensor int8_vectorwise f32.weight --quant_type $type --double_quant true --blocksize 40
+    expect_json "$(printf "d['bytes'] - d['blocks'] * (3 if '$type'[-1] == 'a' else 1) - 4 * -(-d['blocks'] // 256) == $codes" $bits)"
+    expect_json 'd["blocks"] == -(-d["rows"] * d["cols"] // 40)'
 done
 
 run quantize --explain nf4 --draws 65536
@@ -88,16 +99,16 @@ run quantize
 refused 2 '--tensor'
 run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --quant_type nf5
 refused 2 'nf4.*nf5'
-run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --quant_type nf2
-refused 2 'nf2.*not available in this version'
-run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --bits 2
-refused 2 'not available in this version'
+run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --bits 5
+refused 2 '--bits is 5; weights are quantized to 2, 3, 4 or 8'
 run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --bits 16
 refused 2 '--bits is 16'
 run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --bits 8 --quant_type nf4
 refused 2 'contradicts'
-run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --blocksize 100
-refused 2 'blocksize'
+run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --blocksize 7
+refused 2 '--blocksize 7: expected 8 to 65536'
+run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --blocksize 100 --format bnb
+refused 2 '--format bnb cannot hold nf4 in blocks of 100'
 run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --format bnb --quant_type int4
 refused 2 '--format bnb cannot hold int4'
 run quantize -m "$quant/tiny_base" --output_dir "$tmp/x" --format gguf

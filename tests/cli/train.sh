@@ -203,7 +203,7 @@ expect_rc 0
 run generate -m "$tmp/full/model" --prompt_ids 1,5,9 --max_new_tokens 4 --json
 expect_rc 0
 expect_json 'len(d["ids"]) > 0'
-for flags in '--bits 16' '--bits 8' '--quant_type int4 --double_quant false' '--compute_dtype bf16' '--packing true' \
+for flags in '--bits 16' '--bits 8' '--bits 2' '--quant_type int3a --blocksize 40' '--quant_type int4 --double_quant false' '--compute_dtype bf16' '--packing true' \
     '--eval_dataset_size 0.2' '--use_rslora --lora_target_modules q,v --lora_dropout 0.1' \
     '--init_lora_weights gaussian' '--gradient_checkpointing false'; do
     rm -rf "$tmp/w"
@@ -218,6 +218,21 @@ expect_rc 0
 same "$tmp/a/adapter/adapter_model.safetensors" "$tmp/on/adapter/adapter_model.safetensors"
 train "$tmp/on2" --adapter_name_or_path "$tmp/a/adapter" --lora_r 8
 refused 2 'lora_r contradicts'
+
+# A folder in our own container is trained on as it is: the steps of the same weights quantized on loading.
+for type in nf2 int3a; do
+    rm -rf "$tmp/v" "$tmp/w" "$tmp/own"
+    run quantize -m "$model" --output_dir "$tmp/own" --quant_type $type --json
+    expect_rc 0
+    expect_json 'd["bits_per_weight"] < {"nf2": 2.2, "int3a": 3.5}["'$type'"]'
+    train "$tmp/v" --max_steps 3 --quant_type $type
+    expect_rc 0
+    was=$model model=$tmp/own
+    train "$tmp/w" --max_steps 3
+    expect_rc 0
+    model=$was
+    same "$tmp/v/adapter/adapter_model.safetensors" "$tmp/w/adapter/adapter_model.safetensors"
+done
 
 # Schedules count from 0: the first step of a warm-up has rate 0, linear ends above 0.
 train "$tmp/lr" --max_steps 8 --lr_scheduler_type linear --warmup_steps 2 --learning_rate 0.01
@@ -254,8 +269,6 @@ refused 2 'sgd_8bit keeps a momentum'
 train "$tmp/x" --group_by_length true
 refused 2 'known, not available in this version'
 train "$tmp/x" --neftune_noise_alpha 5
-refused 2 'known, not available in this version'
-train "$tmp/x" --quant_type nf2
 refused 2 'known, not available in this version'
 train "$tmp/x" --bits 16 --quant_type nf4
 refused 2 'contradicts'

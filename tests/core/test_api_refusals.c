@@ -165,8 +165,8 @@ static void wrong_files_are_refused_and_leave_no_trace(void **state) {
     o.bits = 16;
     FAILS(qlora_model_open(s, TINY, &o, &m), QL_ERR_INVALID, "contradicts");
     o = qlora_model_defaults();
-    o.bits = 3;
-    FAILS(qlora_model_open(s, TINY, &o, &m), QL_ERR_INVALID, "bits is 3");
+    o.bits = 5;
+    FAILS(qlora_model_open(s, TINY, &o, &m), QL_ERR_INVALID, "bits is 5");
     OK(qlora_model_open(s, TINY, NULL, &m)); /* this folder has no tokenizer */
     int32_t *ids;
     size_t n;

@@ -53,6 +53,27 @@ static const quant_case cases[] = {
     {G, "int8", 9, 31, 65, 0, 0, QL_F32, QL_F32, BIAS},
     {G, "int8", 70, 31, 65, 0, 0, QL_BF16, QL_BF16, TRANS},
     {G, "dyn8", 9, 31, 65, 0, 256, QL_F32, QL_F32, 0},
+    {G, "int2s", 9, 31, 65, 0, 64, QL_F32, QL_F32, DOUBLED},
+    {G, "int3", 9, 31, 65, 0, 64, QL_F32, QL_F32, TRANS},
+    {G, "int3s", 9, 31, 65, 0, 33, QL_F32, QL_F32, DOUBLED | TRANS},
+    {G, "int3a", 9, 31, 65, 0, 64, QL_F32, QL_F32, DOUBLED},
+    {G, "int2a", 70, 31, 65, 0, 40, QL_F32, QL_F32, DOUBLED | TRANS},
+    {G, "nf3-low", 9, 31, 65, 0, 64, QL_F32, QL_F32, TRANS},
+    /* whole blocks of whole bytes, one to eight rows: decoding and dot product in one pass */
+    {G, "nf2", 1, 200, 256, 0, 64, QL_F32, QL_F32, DOUBLED | BIAS},
+    {G, "nf2", 8, 65, 640, 0, 32, QL_F32, QL_F32, DOUBLED},
+    {G, "nf2", 3, 65, 320, 5, 64, QL_BF16, QL_BF16, 0},
+    {G, "nf2-low", 5, 65, 320, 0, 64, QL_F32, QL_F32, 0},
+    {G, "int2", 7, 33, 576, 0, 96, QL_F32, QL_F32, DOUBLED},
+    {G, "nf3", 1, 200, 256, 0, 64, QL_F32, QL_F32, DOUBLED | BIAS},
+    {G, "nf3", 8, 65, 640, 0, 32, QL_F32, QL_F32, DOUBLED},
+    {G, "nf3", 3, 65, 320, 5, 64, QL_BF16, QL_BF16, 0},
+    {G, "nf3-low", 5, 65, 320, 0, 64, QL_F32, QL_F32, 0},
+    {G, "nf4", 8, 65, 640, 0, 96, QL_F32, QL_F32, DOUBLED},
+    {G, "nf2", 130, 65, 640, 0, 64, QL_F32, QL_F32, DOUBLED},
+    {G, "nf2", 130, 129, 320, 0, 64, QL_F32, QL_F32, DOUBLED | TRANS},
+    {G, "nf3", 130, 65, 640, 0, 64, QL_F32, QL_F32, DOUBLED},
+    {G, "nf3", 130, 129, 320, 0, 64, QL_F32, QL_F32, DOUBLED | TRANS},
     {G, "q4_0", 9, 31, 64, 0, 0, QL_F32, QL_F32, 0},
     {G, "q4_0", 70, 33, 96, 0, 0, QL_F32, QL_F32, TRANS},
     {G, "q4_1", 9, 31, 96, 0, 0, QL_F32, QL_F32, BIAS},
@@ -83,6 +104,18 @@ static const quant_case cases[] = {
     {D, "int8", 9, 12, 65, 0, 64, 0, QL_F32, DOUBLED},
     {D, "int8", 9, 12, 65, 4, 0, 0, QL_F32, 0},
     {D, "dyn8", 9, 12, 65, 0, 256, 0, QL_F16, 0},
+    {D, "int2", 9, 12, 65, 0, 64, 0, QL_F32, DOUBLED},
+    {D, "int2s", 9, 12, 65, 0, 24, 0, QL_F32, 0},
+    {D, "int3", 9, 12, 65, 0, 64, 0, QL_F32, DOUBLED},
+    {D, "int3s", 9, 12, 65, 7, 33, 0, QL_F32, DOUBLED},
+    {D, "int3a", 9, 12, 65, 0, 64, 0, QL_F32, DOUBLED},
+    {D, "int2a", 9, 12, 96, 0, 32, 0, QL_F32, DOUBLED},
+    {D, "nf3-low", 9, 12, 65, 3, 64, 0, QL_F32, DOUBLED},
+    {D, "nf2", 9, 12, 576, 0, 64, 0, QL_BF16, DOUBLED},
+    {D, "nf2-low", 9, 12, 576, 1, 64, 0, QL_F32, DOUBLED},
+    {D, "nf3", 9, 12, 576, 0, 64, 0, QL_F32, DOUBLED},
+    {D, "nf3", 9, 12, 1031, 1, 77, 0, QL_F32, 0},
+    {D, "nf2", 9, 12, 1031, 1, 77, 0, QL_F32, 0},
     {D, "q4_0", 9, 12, 96, 0, 0, 0, QL_F32, 0},
     {D, "q4_1", 9, 12, 96, 0, 0, 0, QL_BF16, 0},
     {D, "q5_0", 9, 12, 96, 0, 0, 0, QL_F32, 0},
@@ -114,6 +147,17 @@ static const quant_case cases[] = {
     {Q, "nf2", 0, 33, 71, 0, 64, QL_F32, 0, 0},
     {Q, "nf2-low", 0, 32, 64, 0, 64, QL_F32, 0, 0},
     {Q, "nf3", 0, 33, 72, 0, 64, QL_F32, 0, 0},
+    {Q, "nf3", 0, 33, 71, 0, 50, QL_BF16, 0, 0},
+    {Q, "nf2", 0, 33, 70, 0, 64, QL_F32, 0, EDGES},
+    {Q, "nf2", 0, 33, 70, 0, 64, QL_F32, 0, EDGES | CUDA},
+    {Q, "nf3", 0, 33, 70, 0, 64, QL_F32, 0, EDGES},
+    {Q, "nf2", 0, 16, 64, 0, 64, QL_F32, 0, PART},
+    {Q, "int2", 0, 33, 71, 0, 64, QL_F16, 0, 0},
+    {Q, "int3", 0, 33, 71, 0, 64, QL_F32, 0, 0},
+    {Q, "int2s", 0, 33, 71, 0, 64, QL_F32, 0, 0},
+    {Q, "int3s", 0, 33, 71, 0, 64, QL_F32, 0, CUDA},
+    {Q, "int2a", 0, 33, 71, 0, 64, QL_F32, 0, 0},
+    {Q, "int3a", 0, 33, 70, 0, 100, QL_BF16, 0, 0},
 };
 #undef G
 #undef D
@@ -172,13 +216,17 @@ static void put_edges(const quant_case *k, double *w) {
     w[4 * k->block + 8] = -1e-9;
 }
 
+static bool is_affine(const char *type) { /* int2a, int3a, int4a, int4a-f16 */
+    return strncmp(type, "int", 3) == 0 && type[4] == 'a';
+}
+
 /* tc_weight declares a weight; here its codes, scales and zeros are what is asked for. */
 static void build_quantize(opcase *c, const quant_case *k) {
     ql_q_quantize_args *a = &c->args.q_quantize;
     const weight_shape shape = shape_of(k);
-    a->encode = strcmp(k->type, "int8") == 0        ? QL_ENCODE_ROUND
-                : strncmp(k->type, "int4a", 5) == 0 ? QL_ENCODE_AFFINE
-                                                    : QL_ENCODE_NEAREST;
+    a->encode = strcmp(k->type, "int8") == 0 ? QL_ENCODE_ROUND
+                : is_affine(k->type)         ? QL_ENCODE_AFFINE
+                                             : QL_ENCODE_NEAREST;
     a->rule = k->flags & CUDA ? QL_RULE_CUDA : QL_RULE_CPU;
     a->first = k->flags & PART ? 3 * k->block : 0;
     a->total = k->n * k->k + (k->flags & PART ? 4 * k->block : 0);

@@ -79,12 +79,17 @@ static const storage types[] = {
     {"nf2", 2, TABLE_LIST, nf2, HIGH, 0, false, false, 0},
     {"nf2-low", 2, TABLE_LIST, nf2, LOW, 0, false, false, 0},
     {"nf3", 3, TABLE_LIST, nf3, HIGH, 0, false, false, 0},
+    {"nf3-low", 3, TABLE_LIST, nf3, LOW, 0, false, false, 0},
     {"nf4-low", 4, TABLE_LIST, nf4, LOW, 0, false, false, 0},
     {"int2", 2, TABLE_EVEN, NULL, HIGH, 0, false, false, 0},
+    {"int3", 3, TABLE_EVEN, NULL, HIGH, 0, false, false, 0},
     {"int4", 4, TABLE_EVEN, NULL, HIGH, 0, false, false, 0},
+    {"int2s", 2, TABLE_SIGNED, NULL, HIGH, 0, false, false, 0},
+    {"int3s", 3, TABLE_SIGNED, NULL, HIGH, 0, false, false, 0},
     {"int4s", 4, TABLE_SIGNED, NULL, HIGH, 0, false, false, 0},
     {"int4a", 4, TABLE_COUNT, NULL, HIGH, 0, true, false, 0},
     {"int4a-f16", 4, TABLE_COUNT, NULL, LOW, 0, true, true, 0},
+    {"int3a", 3, TABLE_COUNT, NULL, HIGH, 0, true, false, 0},
     {"int2a", 2, TABLE_COUNT, NULL, HIGH, 0, true, false, 0},
     {"int8", 8, TABLE_BYTE, NULL, HIGH, 0, false, false, 7.874015718698502e-3f},
     {"dyn8", 8, TABLE_SQUARE, NULL, HIGH, 0, false, false, 0},
@@ -151,6 +156,7 @@ static void add_scales(opcase *c, ql_qmat *w, const storage *t, int64_t first, i
         v = tc_in(c, &w->offset, "w.offset", QL_F32, 1, 1);
         if (v) v[0] = 0.05;
     }
+    if (doubled) type = QL_F16; /* of zeros, beside a second level */
     if (t->affine) tc_normal(c, tc_in(c, &w->zero, "w.zero", type, 1, blocks), blocks, 0.1);
 }
 
