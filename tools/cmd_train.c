@@ -61,9 +61,10 @@ static ql_exit finish_dry_run(session *s) {
 
 /* --------------------------------------------------------------------- begin */
 
-static ql_status start_run(session *s) {
+/* config.yaml, plan.json and data.json: only when this run is sure to be, so that one that is
+ * refused leaves those of the run that is there. */
+static ql_status write_promises(session *s) {
     json_t *plan, *data;
-    QL_TRY(ql_run_open(s->o->output_dir, &s->run));
     QL_TRY(ql_run_write_config(&s->run, s->cli, s->o));
     QL_TRY(ql_plan_json(&s->job, &plan));
     ql_status st = ql_run_write_json(&s->run, "plan.json", plan);
@@ -113,8 +114,9 @@ static ql_status create_trainer(session *s) {
 }
 
 /* A new run in a folder with an old one forgets it only now that this one is ready. */
-static ql_status open_log(session *s) {
+static ql_status begin(session *s) {
     if (!s->resumed[0]) QL_TRY(ql_run_start_anew(&s->run));
+    QL_TRY(write_promises(s));
     return ql_run_log_open(&s->run, ql_trainer_done(s->trainer));
 }
 
@@ -164,12 +166,14 @@ static ql_status save_checkpoint(session *s) {
     char path[QL_PATH_MAX];
     int64_t step = ql_trainer_done(s->trainer);
     QL_TRY(ql_run_checkpoint(&s->run, step, path));
+    QL_TRY(ql_run_keep_open(&s->run, &s->cli->out));
+    QL_TRY(ql_run_log_sync(&s->run));
     QL_TRY(ql_trainer_save(s->trainer, path));
     s->saved_at = step;
     char hash[33];
     QL_TRY(ql_checkpoint_hash(path, hash));
     ql_note(&s->cli->out, "saved %s (hash %.8s, verified)", path, hash);
-    return ql_run_prune(&s->run, s->o->save_total_limit);
+    return ql_run_prune(&s->run, s->o->save_total_limit, step);
 }
 
 /* One step with all that follows it. */
@@ -227,6 +231,8 @@ static ql_exit run_steps(session *s) {
 
 static ql_status save_result(session *s) {
     char path[QL_PATH_MAX];
+    QL_TRY(ql_run_keep_open(&s->run, &s->cli->out));
+    QL_TRY(ql_run_log_sync(&s->run));
     QL_TRY(ql_run_path(&s->run, s->result, path));
     if (!s->job.model->opts.full) {
         QL_TRY(ql_adapter_save(s->job.model, path));
@@ -267,7 +273,7 @@ static ql_exit report(session *s) {
 
 static ql_exit train(session *s) {
     ql_signals_watch();
-    ql_status st = start_run(s);
+    ql_status st = ql_run_open(s->o->output_dir, &s->run);
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
     ql_exit code = choose_checkpoint(s);
     if (code != QL_EXIT_OK) return code;
@@ -278,7 +284,7 @@ static ql_exit train(session *s) {
     }
     st = create_trainer(s);
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_MODEL, st);
-    st = open_log(s);
+    st = begin(s);
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
     if (s->resumed[0]) {
         s->saved_at = ql_trainer_done(s->trainer);

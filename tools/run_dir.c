@@ -1,38 +1,88 @@
 /* run_dir.c - see run_dir.h. */
 #include "tools/run_dir.h"
 
-#include <errno.h>
-#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "core/base/hostmem.h"
 #include "core/base/json.h"
-#include "core/train/trainer.h"
 #include "tools/lines.h"
 
-#define CHECKPOINT "checkpoint-"
+/* "runs/<time>", with a number behind it when that is there: a clock that was set back must not
+ * make this run the continuation of another. */
+static void name_by_time(char out[64]) {
+    char base[40];
+    time_t now = time(NULL);
+    const struct tm *t = localtime(&now);
+    if (!t || !strftime(base, sizeof base, "runs/%Y%m%d-%H%M%S", t)) strcpy(base, "runs/new");
+    snprintf(out, 64, "%s", base);
+    for (int i = 2; ql_dir_exists(out); i++) snprintf(out, 64, "%s-%d", base, i);
+}
+
+/* What a killed run left half done; only the names that this program gives, and only here. */
+static ql_status clear_leftovers(const ql_run *r) {
+    static const char *const staged[] = {"adapter.tmp", "model.tmp"};
+    char path[QL_PATH_MAX], **names;
+    size_t n;
+    QL_TRY(ql_dir_list(r->dir, &names, &n));
+    ql_status s = QL_OK;
+    for (size_t i = 0; i < n && s == QL_OK; i++) {
+        bool ours = ql_is_temporary(names[i]) || ql_run_is_staged_checkpoint(names[i]);
+        for (size_t k = 0; k < 2; k++) ours = ours || strcmp(names[i], staged[k]) == 0;
+        if (!ours) continue;
+        s = ql_run_path(r, names[i], path);
+        if (s == QL_OK) s = ql_dir_exists(path) ? ql_dir_remove(path) : ql_file_remove(path);
+    }
+    ql_host_free(names);
+    return s;
+}
+
+static ql_status lock(ql_run *r) {
+    char path[QL_PATH_MAX];
+    QL_TRY(ql_dir_create(r->dir));
+    QL_TRY(ql_run_path(r, ".lock", path));
+    return ql_lock_take(path, &r->lock);
+}
 
 ql_status ql_run_open(const char *dir, ql_run *out) {
     char name[64];
     if (!dir) {
-        time_t now = time(NULL);
-        const struct tm *t = localtime(&now);
-        if (!t || !strftime(name, sizeof name, "runs/%Y%m%d-%H%M%S", t)) strcpy(name, "runs/new");
+        name_by_time(name);
         dir = name;
     }
     ql_run r = {.log = NULL};
     if (strlen(dir) >= sizeof r.dir) return QL_FAIL(QL_ERR_INVALID, "--output_dir is too long");
     strcpy(r.dir, dir);
-    QL_TRY(ql_dir_create(r.dir));
+    QL_TRY(lock(&r));
+    ql_status s = clear_leftovers(&r);
+    if (s != QL_OK) {
+        ql_run_close(&r);
+        return s;
+    }
     *out = r;
     return QL_OK;
 }
 
+ql_status ql_run_keep_open(ql_run *r, ql_out *notes) {
+    char path[QL_PATH_MAX];
+    if (ql_lock_is_there(r->lock)) return QL_OK;
+    ql_note(notes,
+            "warning: %s was moved or removed while this run was at work; what follows goes to "
+            "a new folder of that name",
+            r->dir);
+    ql_run_close(r);
+    QL_TRY(lock(r));
+    QL_TRY(ql_run_path(r, "train.jsonl", path));
+    return ql_append_open(path, &r->log);
+}
+
 void ql_run_close(ql_run *r) {
-    if (r->log) fclose(r->log);
+    ql_append_close(r->log);
+    ql_lock_release(r->lock);
     r->log = NULL;
+    r->lock = NULL;
 }
 
 ql_status ql_run_path(const ql_run *r, const char *name, char out[QL_PATH_MAX]) {
@@ -135,113 +185,34 @@ ql_status ql_run_log_open(ql_run *r, int64_t keep) {
     char path[QL_PATH_MAX];
     QL_TRY(ql_run_path(r, "train.jsonl", path));
     QL_TRY(cut_log(path, keep));
-    r->log = fopen(path, "ab");
-    if (!r->log) return QL_FAIL(QL_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
-    return QL_OK;
+    return ql_append_open(path, &r->log);
 }
 
 ql_status ql_run_log(ql_run *r, json_t *line) {
-    if (!line) return QL_NOMEM("a line of train.jsonl");
-    bool written = json_dumpf(line, r->log, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 &&
-                   fputc('\n', r->log) != EOF && fflush(r->log) == 0;
+    char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(line);
-    if (written) return QL_OK;
-    return QL_FAIL(QL_ERR_IO, "%s/train.jsonl: cannot be written: %s", r->dir, strerror(errno));
-}
-
-/* -------------------------------------------------------------- checkpoints */
-
-ql_status ql_run_checkpoint(const ql_run *r, int64_t step, char out[QL_PATH_MAX]) {
-    char name[48];
-    snprintf(name, sizeof name, CHECKPOINT "%lld", (long long)step);
-    return ql_run_path(r, name, out);
-}
-
-static int by_step(const void *a, const void *b) {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* Steps of the folder's checkpoints, ascending; owned. */
-static ql_status list_checkpoints(const ql_run *r, int64_t **out, size_t *count) {
-    char **names;
-    size_t n_names, n = 0;
-    QL_TRY(ql_dir_list(r->dir, &names, &n_names));
-    int64_t *steps = ql_host_calloc(n_names + 1, sizeof *steps);
-    for (size_t i = 0; steps && i < n_names; i++) {
-        const char *digits = names[i] + sizeof CHECKPOINT - 1;
-        if (strncmp(names[i], CHECKPOINT, sizeof CHECKPOINT - 1) != 0) continue;
-        if (!*digits || digits[strspn(digits, "0123456789")] || strlen(digits) > 17) continue;
-        steps[n++] = strtoll(digits, NULL, 10);
-    }
-    ql_host_free(names);
-    if (!steps) return QL_NOMEM("the list of checkpoints");
-    qsort(steps, n, sizeof *steps, by_step);
-    *out = steps;
-    *count = n;
-    return QL_OK;
-}
-
-ql_status ql_run_newest(const ql_run *r, ql_out *notes, char out[QL_PATH_MAX]) {
-    int64_t *steps;
-    size_t n;
-    QL_TRY(list_checkpoints(r, &steps, &n));
-    ql_status s = QL_OK;
-    bool found = false;
-    for (size_t i = n; i-- > 0 && !found && s == QL_OK;) {
-        s = ql_run_checkpoint(r, steps[i], out);
-        if (s != QL_OK) break;
-        found = ql_checkpoint_check(out) == QL_OK;
-        if (!found) ql_note(notes, "warning: skipping a damaged checkpoint: %s", ql_last_error());
-    }
-    ql_host_free(steps);
-    if (s != QL_OK || found) return s;
-    out[0] = '\0';
-    if (n == 0) return QL_OK;
-    return QL_FAIL(QL_ERR_FORMAT,
-                   "%s: none of its %zu checkpoints is whole; --resume never starts anew", r->dir,
-                   n);
-}
-
-ql_status ql_run_prune(const ql_run *r, int64_t limit) {
-    int64_t *steps;
-    size_t n;
-    if (limit <= 0) return QL_OK;
-    QL_TRY(list_checkpoints(r, &steps, &n));
-    ql_status s = QL_OK;
-    char path[QL_PATH_MAX];
-    for (size_t i = 0; i + (size_t)limit < n && s == QL_OK; i++) {
-        s = ql_run_checkpoint(r, steps[i], path);
-        if (s == QL_OK) s = ql_dir_remove(path);
-    }
-    ql_host_free(steps);
+    if (!text) return QL_NOMEM("a line of train.jsonl");
+    size_t n = strlen(text);
+    text[n] = '\n'; /* in place of the end: the record has its length */
+    ql_status s = ql_append(r->log, text, n + 1);
+    free(text);
     return s;
+}
+
+ql_status ql_run_log_sync(ql_run *r) {
+    return ql_append_sync(r->log);
 }
 
 /* ----------------------------------------------------------------- beginning and end */
 
-static ql_status remove_file(const char *path) {
-    if (remove(path) == 0 || errno == ENOENT) return QL_OK;
-    return QL_FAIL(QL_ERR_IO, "%s: cannot be removed: %s", path, strerror(errno));
-}
-
 ql_status ql_run_start_anew(const ql_run *r) {
-    static const char *const files[] = {"completed", "train.jsonl"};
+    static const char *const files[] = {"completed", "train.jsonl", "best"};
     char path[QL_PATH_MAX];
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         QL_TRY(ql_run_path(r, files[i], path));
-        QL_TRY(remove_file(path));
+        QL_TRY(ql_file_remove(path));
     }
-    int64_t *steps;
-    size_t n;
-    QL_TRY(list_checkpoints(r, &steps, &n));
-    ql_status s = QL_OK;
-    for (size_t i = 0; i < n && s == QL_OK; i++) {
-        s = ql_run_checkpoint(r, steps[i], path);
-        if (s == QL_OK) s = ql_dir_remove(path);
-    }
-    ql_host_free(steps);
-    return s;
+    return ql_run_forget_checkpoints(r);
 }
 
 bool ql_run_is_complete(const ql_run *r) {

@@ -124,6 +124,15 @@ ql_status ql_file_read(const char *path, uint64_t max_bytes, char **out, size_t 
     return QL_OK;
 }
 
+ql_status ql_link_read(const char *path, char target[QL_PATH_MAX]) {
+    char text[QL_PATH_MAX];
+    ssize_t n = readlink(path, text, sizeof text - 1);
+    if (n < 0) return ql_io_fail(path, "read the link");
+    text[n] = '\0';
+    memcpy(target, text, (size_t)n + 1);
+    return QL_OK;
+}
+
 /* ------------------------------------------------------------------ folders */
 
 bool ql_file_exists(const char *path) {
@@ -222,6 +231,10 @@ ql_status ql_dir_remove(const char *path) {
         if (strlen(p) <= root) return QL_OK;
         *strrchr(p, '/') = '\0';
     }
+}
+
+ql_status ql_file_remove(const char *path) {
+    return unlink(path) == 0 || errno == ENOENT ? QL_OK : ql_io_fail(path, "remove");
 }
 
 /* Names of a folder while they are read: one after the other, NUL-terminated, in `text`. */

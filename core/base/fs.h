@@ -30,8 +30,9 @@ QL_NODISCARD ql_status ql_file_read(const char *path, uint64_t max_bytes, char *
 
 bool ql_file_exists(const char *path); /* regular file */
 bool ql_dir_exists(const char *path);
-QL_NODISCARD ql_status ql_dir_create(const char *path); /* with parents; exists = ok */
-QL_NODISCARD ql_status ql_dir_remove(const char *path); /* recursively; absent = ok  */
+QL_NODISCARD ql_status ql_dir_create(const char *path);  /* with parents; exists = ok */
+QL_NODISCARD ql_status ql_dir_remove(const char *path);  /* recursively; absent = ok  */
+QL_NODISCARD ql_status ql_file_remove(const char *path); /* absent = ok */
 /* Names of entries (not . and ..), sorted bytewise; one block, free with ql_host_free. */
 QL_NODISCARD ql_status ql_dir_list(const char *path, char ***names, size_t *n);
 /* "a/b" into out[QL_PATH_MAX]; too long: QL_ERR_INVALID. */
@@ -51,6 +52,22 @@ QL_NODISCARD ql_status ql_file_replace(const char *path, const void *data, size_
 /* Replaces folder `path` by the finished folder `staged` (same parent): the old one survives until
  * the new one is in place. */
 QL_NODISCARD ql_status ql_dir_replace(const char *staged, const char *path);
+
+/* A folder disappears at once, then its content goes: what a crash leaves is no half folder under
+ * its name but a temporary. Absent = ok. */
+QL_NODISCARD ql_status ql_dir_discard(const char *path);
+/* Symbolic link `path` to `target`, replacing a link that is there. */
+QL_NODISCARD ql_status ql_link_replace(const char *target, const char *path);
+QL_NODISCARD ql_status ql_link_read(const char *path, char target[QL_PATH_MAX]);
+/* Is `name` (without folder) one of the temporaries above, as a killed process leaves them? */
+bool ql_is_temporary(const char *name);
+
+/* A file that grows by whole records: each stands in it whole or not at all, on a full disk too. */
+typedef struct ql_appender ql_appender;
+QL_NODISCARD ql_status ql_append_open(const char *path, ql_appender **out);
+QL_NODISCARD ql_status ql_append(ql_appender *a, const void *record, size_t len);
+QL_NODISCARD ql_status ql_append_sync(ql_appender *a); /* what was appended outlives the machine */
+void ql_append_close(ql_appender *a);                  /* NULL ok */
 
 /* For tests: the n-th write call from now fails with ENOSPC (0 = never). */
 void ql_fs_fail_after(long n);

@@ -53,19 +53,23 @@ static ssize_t write_some(int fd, const void *data, size_t len) {
     return write(fd, data, len);
 }
 
-static ql_status write_fully(ql_writer *w, const char *data, size_t len) {
-    size_t n = 0;
-    while (n < len) {
-        ssize_t r = write_some(w->fd, data + n, len - n);
+ql_status ql_write_fully(int fd, const char *path, const void *data, size_t len) {
+    const char *at = data;
+    while (len > 0) {
+        ssize_t r = write_some(fd, at, len);
         if (r < 0 && errno == EINTR) continue;
         if (r == 0) errno = EIO; /* no progress and no reason: never again and again */
-        if (r <= 0) {
-            w->failed = true;
-            return ql_io_fail(w->path, "write");
-        }
-        n += (size_t)r;
+        if (r <= 0) return ql_io_fail(path, "write");
+        at += r;
+        len -= (size_t)r;
     }
     return QL_OK;
+}
+
+static ql_status write_fully(ql_writer *w, const void *data, size_t len) {
+    ql_status s = ql_write_fully(w->fd, w->path, data, len);
+    if (s != QL_OK) w->failed = true;
+    return s;
 }
 
 /* Position of the last component of `path`. */
@@ -131,7 +135,7 @@ uint64_t ql_writer_offset(const ql_writer *w) {
     return w->offset;
 }
 
-static int sync_fd(int fd) {
+int ql_sync_fd(int fd) {
     int r;
     do { r = fsync(fd); } while (r != 0 && errno == EINTR);
     return r;
@@ -155,7 +159,8 @@ ql_status ql_sync_parent(const char *path) {
     int fd;
     do { fd = open(dir, O_RDONLY | O_CLOEXEC | O_DIRECTORY); } while (fd < 0 && errno == EINTR);
     if (fd < 0) return ql_io_fail(dir, "open the folder");
-    ql_status s = sync_fd(fd) == 0 || errno == EINVAL ? QL_OK : ql_io_fail(dir, "sync the folder");
+    ql_status s =
+        ql_sync_fd(fd) == 0 || errno == EINVAL ? QL_OK : ql_io_fail(dir, "sync the folder");
     close(fd);
     return s;
 }
@@ -163,7 +168,7 @@ ql_status ql_sync_parent(const char *path) {
 ql_status ql_writer_commit(ql_writer *w) {
     ql_status s = w->failed ? QL_FAIL(QL_ERR_IO, "%s: not saved, an earlier write failed", w->path)
                             : writer_flush(w);
-    if (s == QL_OK && sync_fd(w->fd) != 0) s = ql_io_fail(w->path, "flush to disk");
+    if (s == QL_OK && ql_sync_fd(w->fd) != 0) s = ql_io_fail(w->path, "flush to disk");
     int fd = w->fd;
     w->fd = -1;
     if (close_fd(fd) != 0 && s == QL_OK) s = ql_io_fail(w->path, "close");
@@ -241,4 +246,39 @@ ql_status ql_dir_replace(const char *staged, const char *path) {
     QL_TRY(exchange(from, to));
     QL_TRY(ql_sync_parent(to));
     return ql_dir_remove(from);
+}
+
+ql_status ql_link_replace(const char *target, const char *path) {
+    char temp[QL_PATH_MAX];
+    struct stat st;
+    if (lstat(path, &st) == 0 && !S_ISLNK(st.st_mode))
+        return QL_FAIL(QL_ERR_IO, "%s: expected a link to replace, it is something else", path);
+    QL_TRY(temp_name(path, temp));
+    if (symlink(target, temp) != 0) return ql_io_fail(path, "create the link");
+    if (rename(temp, path) == 0) return ql_sync_parent(path);
+    ql_status s = ql_io_fail(path, "replace the link");
+    unlink(temp);
+    return s;
+}
+
+ql_status ql_dir_discard(const char *path) {
+    char from[QL_PATH_MAX], aside[QL_PATH_MAX];
+    QL_TRY(ql_path_trim(from, path));
+    QL_TRY(temp_name(from, aside));
+    if (rename(from, aside) != 0) return errno == ENOENT ? QL_OK : ql_io_fail(from, "move aside");
+    QL_TRY(ql_sync_parent(from));
+    return ql_dir_remove(aside);
+}
+
+bool ql_is_temporary(const char *name) {
+    size_t n = strlen(name);
+    if (n < 5 || strcmp(name + n - 4, ".tmp") != 0 || name[0] != '.') return false;
+    const char *dot = name + n - 4; /* ".NAME.PID-N" is before it */
+    const char *p = dot;
+    size_t counter = 0, pid = 0;
+    while (p > name && p[-1] >= '0' && p[-1] <= '9') p--, counter++;
+    if (!counter || p == name || p[-1] != '-') return false;
+    p--;
+    while (p > name && p[-1] >= '0' && p[-1] <= '9') p--, pid++;
+    return pid && p - name > 2 && p[-1] == '.';
 }

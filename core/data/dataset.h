@@ -105,7 +105,8 @@ QL_NODISCARD ql_status ql_dataset_parse(const char *name, const char *text, size
 void ql_dataset_free(ql_dataset *d);
 /* Adds one example to the counts (tokens, supervised, longest). */
 void ql_dataset_count(ql_dataset *d, const ql_example *e);
-/* One number for everything that training sees of the rows: ids, labels, answers, their order. */
+/* One number for everything that training sees of the rows: ids, labels, weights, answers, their
+ * order. */
 uint64_t ql_dataset_digest(const ql_dataset *d);
 
 /* What the labels of a file of classified rows are. Either all are names (distinct, in the order of

@@ -23,6 +23,7 @@ static uint64_t add_example(uint64_t hash, const ql_example *e) {
     hash = add_ids(hash, e->labels, e->n);
     hash = add_ids(hash, e->types, e->n);
     hash = add_ids(hash, e->source, e->n_source);
+    hash = add(hash, e->weights, e->weights ? (size_t)e->n * sizeof *e->weights : 0);
     return add(hash, answer, sizeof answer);
 }
 
