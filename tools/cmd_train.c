@@ -12,17 +12,19 @@
 #include "tools/engine.h"
 #include "tools/labels.h"
 #include "tools/plan_report.h"
-#include "tools/run_dir.h"
+#include "tools/report_to.h"
 #include "tools/score_report.h"
 #include "tools/signals.h"
 #include "tools/watch.h"
+#include "tools/watch_args.h"
 
 #define MAX_SKIPPED 3 /* steps in a row with non-finite gradients: diverged */
 
 typedef struct options {
     ql_job_args job;
+    ql_watch_args watch;
     const char *output_dir, *resume, *save_dtype, *dump_tape;
-    int64_t logging_steps, save_steps, save_total_limit, eval_steps;
+    int64_t save_steps, save_total_limit;
     bool dry_run;
 } options;
 
@@ -31,6 +33,7 @@ typedef struct session {
     const options *o;
     ql_job job;
     ql_run run;
+    ql_report_to report_to;
     ql_trainer *trainer;
     ql_watch watch;
     ql_scores scores; /* of the last evaluation; no plain decoder */
@@ -117,7 +120,9 @@ static ql_status create_trainer(session *s) {
 static ql_status begin(session *s) {
     if (!s->resumed[0]) QL_TRY(ql_run_start_anew(&s->run));
     QL_TRY(write_promises(s));
-    return ql_run_log_open(&s->run, ql_trainer_done(s->trainer));
+    int64_t done = ql_trainer_done(s->trainer);
+    QL_TRY(ql_run_log_open(&s->run, done));
+    return ql_report_to_open(&s->run, s->o->watch.report_to, done, &s->report_to);
 }
 
 /* ---------------------------------------------------------------------- steps */
@@ -159,7 +164,9 @@ static ql_status log_step(session *s, const ql_step_metrics *m, bool with_eval) 
     json_object_set_new(line, "paged_bytes", json_integer(0));
     json_object_set_new(line, "eta_s", json_real(s->watch.eta_s));
     if (m->skipped) json_object_set_new(line, "skipped", json_true());
-    return ql_run_log(&s->run, line);
+    ql_status st = line ? ql_report_to_line(&s->report_to, line) : QL_OK;
+    QL_TRY(ql_run_log(&s->run, line));
+    return st;
 }
 
 static ql_status save_checkpoint(session *s) {
@@ -186,9 +193,9 @@ static ql_status one_step(session *s) {
     s->last = m;
     s->skipped = m.skipped || !isfinite(m.loss) ? s->skipped + 1 : 0;
     bool last = m.step == ql_trainer_total(s->trainer);
-    bool eval = s->job.data.has_eval && (is_multiple(m.step, o->eval_steps) || last);
+    bool eval = s->job.data.has_eval && (is_multiple(m.step, o->watch.eval_steps) || last);
     if (eval) QL_TRY(evaluate(s));
-    bool logged = m.step == 1 || is_multiple(m.step, o->logging_steps) || last || eval;
+    bool logged = m.step == 1 || is_multiple(m.step, o->watch.logging_steps) || last || eval;
     if (logged) QL_TRY(log_step(s, &m, eval));
     ql_watch_show(&s->watch, &m, logged, ql_engine_peak(s->job.dev));
     if (eval && has_scores(s)) {
@@ -301,6 +308,8 @@ static ql_exit train(session *s) {
 }
 
 static ql_exit run_session(session *s) {
+    ql_status st = ql_report_to_check(s->o->watch.report_to);
+    if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_USAGE, st);
     ql_exit code = ql_job_open(s->cli, &s->o->job, false, &s->job);
     if (code != QL_EXIT_OK) return code;
     ql_plan_print(s->cli, &s->job);
@@ -318,6 +327,7 @@ static ql_exit run(ql_cli *cli, void *opts) {
     s.result = o->job.train.full ? "model" : "adapter";
     ql_exit code = run_session(&s);
     ql_trainer_free(s.trainer);
+    ql_report_to_close(&s.report_to);
     ql_run_close(&s.run);
     ql_job_close(&s.job);
     return code;
@@ -338,13 +348,7 @@ static const ql_arg args[] = {
      .fallback = "auto",
      .value = "HOW",
      .help = "auto (newest whole checkpoint), never, or a checkpoint folder"},
-    {.name = "logging_steps",
-     .kind = QL_ARG_INT,
-     .at = OF(logging_steps),
-     .fallback = "10",
-     .lo = 1,
-     .hi = 1e15,
-     .help = "steps between lines of train.jsonl"},
+    QL_WATCH_ARGS(options, watch),
     {.name = "save_steps",
      .kind = QL_ARG_INT,
      .at = OF(save_steps),
@@ -359,13 +363,6 @@ static const ql_arg args[] = {
      .lo = 0,
      .hi = 1e6,
      .help = "newest checkpoints that are kept, 0 = all"},
-    {.name = "eval_steps",
-     .kind = QL_ARG_INT,
-     .at = OF(eval_steps),
-     .fallback = "0",
-     .lo = 0,
-     .hi = 1e15,
-     .help = "steps between evaluations, 0 = at the end only"},
     {.name = "save_dtype",
      .kind = QL_ARG_CHOICE,
      .flags = QL_ARG_ADVANCED,

@@ -205,13 +205,30 @@ ql_status ql_run_log_sync(ql_run *r) {
 
 /* ----------------------------------------------------------------- beginning and end */
 
+/* Event files of TensorBoard, whose names hold time and host. */
+static ql_status remove_events(const ql_run *r) {
+    static const char prefix[] = "events.out.tfevents.";
+    char path[QL_PATH_MAX], **names;
+    size_t n;
+    QL_TRY(ql_dir_list(r->dir, &names, &n));
+    ql_status s = QL_OK;
+    for (size_t i = 0; i < n && s == QL_OK; i++) {
+        if (strncmp(names[i], prefix, sizeof prefix - 1) != 0) continue;
+        s = ql_run_path(r, names[i], path);
+        if (s == QL_OK) s = ql_file_remove(path);
+    }
+    ql_host_free(names);
+    return s;
+}
+
 ql_status ql_run_start_anew(const ql_run *r) {
-    static const char *const files[] = {"completed", "train.jsonl", "best"};
+    static const char *const files[] = {"completed", "train.jsonl", "train.csv", "best"};
     char path[QL_PATH_MAX];
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         QL_TRY(ql_run_path(r, files[i], path));
         QL_TRY(ql_file_remove(path));
     }
+    QL_TRY(remove_events(r));
     return ql_run_forget_checkpoints(r);
 }
 

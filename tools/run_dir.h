@@ -58,7 +58,7 @@ QL_NODISCARD ql_status ql_run_forget_checkpoints(const ql_run *r);
 
 /* ------------------------------------------------- beginning and end */
 
-/* Forgets an earlier run in this folder: checkpoints, log, `completed`. Its adapter stays. */
+/* Forgets an earlier run in this folder: checkpoints, logs, `completed`. Its adapter stays. */
 QL_NODISCARD ql_status ql_run_start_anew(const ql_run *r);
 bool ql_run_is_complete(const ql_run *r);
 QL_NODISCARD ql_status ql_run_set_complete(const ql_run *r, int64_t step);

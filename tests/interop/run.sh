@@ -1,9 +1,10 @@
 #!/bin/sh
 # run.sh CASE.py PROGRAM - runs one case with the Python of QLORA_PYTHON (python3), or says why it cannot.
+# QL_PACKAGES: what the case needs.
 python=${QLORA_PYTHON:-python3}
 here=$(dirname "$0")
 command -v "$python" >/dev/null || { echo "skipped: there is no $python"; exit 77; }
-for package in torch transformers peft bitsandbytes safetensors; do
+for package in ${QL_PACKAGES:-torch transformers peft bitsandbytes safetensors}; do
     "$python" -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$package') is None)" || {
         echo "skipped: $python has no package $package (set QLORA_PYTHON to one that has)"
         exit 77
