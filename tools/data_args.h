@@ -30,7 +30,8 @@ typedef struct ql_data_args {
      .at = offsetof(T, f.format),                                                                  \
      .fallback = "auto",                                                                           \
      .choices = "auto text completion input-output alpaca messages sharegpt tokens "               \
-                "classification|oasst1 chip2 self-instruct hh-rlhf dpo",                           \
+                "classification oasst1 chip2 self-instruct hh-rlhf unnatural flan gsm8k "          \
+                "mmlu|dpo",                                                                        \
      .help = "format of the rows"},                                                                \
         QL_TEMPLATE_ARG(T, f.chat_template),                                                       \
         {.name = "max_seq_len",                                                                    \
@@ -93,7 +94,7 @@ typedef struct ql_data_args {
      .flags = dataset_flags,                                                                       \
      .at = offsetof(T, f.dataset),                                                                 \
      .value = "FILE",                                                                              \
-     .help = ".jsonl .json .txt"},                                                                 \
+     .help = ".jsonl .json .csv .tsv .txt"},                                                       \
         {.name = "task",                                                                           \
          .kind = QL_ARG_CHOICE,                                                                    \
          .at = offsetof(T, f.task),                                                                \

@@ -53,7 +53,9 @@ static ql_status keep_example(loader *l, ql_example *e) {
 static ql_status make_example(loader *l, const json_t *row, ql_example *e) {
     const char *where = l->rows.where;
     const ql_dataset_opts *o = l->o;
-    if (l->d.format == QL_DATA_AUTO) QL_TRY(ql_row_detect(row, where, o->task, &l->d.format));
+    ql_problem_note(QL_PROBLEM_ROW);
+    if (l->d.format == QL_DATA_AUTO)
+        QL_TRY(ql_row_detect(row, where, o->task, &l->d.format, l->d.why, sizeof l->d.why));
     bool tokens = l->d.format == QL_DATA_TOKENS;
     if (!tokens && !l->tok) {
         return QL_FAIL(QL_ERR_INVALID, "%s: format '%s' needs a tokenizer", where,
@@ -124,19 +126,15 @@ static ql_status load_text(loader *l, const char *text, size_t len) {
     return s;
 }
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 /* What the options promise must fit the task. */
 static ql_status check_opts(const char *name, const ql_dataset_opts *o) {
     static const char *const tasks[] = {"causal", "classify", "seq2seq"};
     bool text = o->format == QL_DATA_TEXT;
     bool classes = o->format == QL_DATA_CLASSIFICATION;
+    bool whole = o->format == QL_DATA_OASST1 || o->format == QL_DATA_HH_RLHF; /* no source */
     bool general = o->format == QL_DATA_AUTO || o->format == QL_DATA_TOKENS;
     bool fits = o->task == QL_TASK_CLASSIFY  ? classes || general
-                : o->task == QL_TASK_SEQ2SEQ ? !classes && !text
+                : o->task == QL_TASK_SEQ2SEQ ? !classes && !text && !whole
                                              : !classes;
     if (!fits) {
         return QL_FAIL(QL_ERR_INVALID, "%s: rows of format '%s' cannot teach the task '%s'", name,
@@ -155,8 +153,9 @@ static ql_status load_bytes(loader *l, const char *text, size_t len) {
     ql_text_skip_mark(&text, &len);
     l->d.format = o->format;
     l->d.task = o->task;
+    l->rows.numbers = o->task == QL_TASK_CLASSIFY;
     bool txt = o->format == QL_DATA_AUTO && o->task == QL_TASK_CAUSAL;
-    if (o->format == QL_DATA_TEXT || (txt && ends_with(l->rows.name, ".txt")))
+    if (o->format == QL_DATA_TEXT || (txt && ql_text_ends_with(l->rows.name, ".txt")))
         return load_text(l, text, len);
     return ql_rows_read(&l->rows, text, len);
 }

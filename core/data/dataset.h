@@ -27,6 +27,14 @@ typedef enum ql_data_format {
     QL_DATA_SHAREGPT,
     QL_DATA_TOKENS,
     QL_DATA_CLASSIFICATION,
+    QL_DATA_OASST1,
+    QL_DATA_CHIP2,
+    QL_DATA_SELF_INSTRUCT,
+    QL_DATA_HH_RLHF,
+    QL_DATA_UNNATURAL,
+    QL_DATA_FLAN,
+    QL_DATA_GSM8K,
+    QL_DATA_MMLU,
     QL_DATA_FORMAT_COUNT
 } ql_data_format;
 const char *ql_data_format_name(ql_data_format f);
@@ -68,7 +76,8 @@ typedef struct ql_dataset_opts {
 } ql_dataset_opts;
 ql_dataset_opts ql_dataset_opts_default(void);
 
-#define QL_IGNORE (-100)
+#define QL_IGNORE  (-100)
+#define QL_WHY_MAX 240 /* "by the keys instruction and output; it could also be ..." */
 /* CAUSAL: label i = ids[i] or QL_IGNORE, not shifted. SEQ2SEQ: ids are the decoder's inputs (start
  * id, then the target without its last id) and label i is what row i predicts. CLASSIFY: labels is
  * NULL; `target` or, for regression, `value` is the answer. */
@@ -82,6 +91,7 @@ typedef struct ql_example {
     float value;        /* CLASSIFY with one label: regression                     */
     float *weights;     /* [n] of the labels in the loss, inside the block; NULL = all 1 */
     int32_t supervised; /* targets that count                                      */
+    int32_t chars;      /* characters of the texts before they became tokens; rows of ids: tokens */
     int64_t row;        /* from 1, in the file; blank lines are not counted        */
 } ql_example;
 typedef struct ql_dataset {
@@ -92,6 +102,7 @@ typedef struct ql_dataset {
     bool weighted; /* some example has weights */
     ql_data_format format;
     ql_task task;
+    char why[QL_WHY_MAX]; /* what decided the format; "" = it was named */
 } ql_dataset;
 /* tok may be NULL for QL_DATA_TOKENS. .txt: the whole file is cut into rows of max_len tokens (a
  * last short piece is kept when it has a target). */

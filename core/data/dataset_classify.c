@@ -11,6 +11,7 @@
 
 #include "core/base/hostmem.h"
 #include "core/base/json.h"
+#include "core/data/chars.h"
 #include "core/data/dataset_internal.h"
 
 /* ------------------------------------------------------------------ labels */
@@ -24,22 +25,22 @@ static const char *label_key(const json_t *row) {
 }
 
 ql_status ql_row_label_read(const json_t *row, const char *where, ql_row_label *out) {
-    if (!json_is_object(row)) return QL_FAIL(QL_ERR_FORMAT, "%s: a row must be an object", where);
+    if (!json_is_object(row)) return ql_no_object(where);
     const char *key = label_key(row);
     if (!key) {
-        return QL_FAIL(QL_ERR_FORMAT, "%s: no key 'label', 'labels' or 'target' with the answer",
-                       where);
+        return QL_REFUSE(QL_PROBLEM_MISSING_KEY,
+                         "%s: no key 'label', 'labels' or 'target' with the answer", where);
     }
     const json_t *v = json_object_get(row, key);
     if (json_is_array(v)) {
-        return QL_FAIL(QL_ERR_FORMAT, "%s: '%s' is a list; one label per row is learned", where,
-                       key);
+        return QL_REFUSE(QL_PROBLEM_TYPE, "%s: '%s' is a list; one label per row is learned", where,
+                         key);
     }
     *out = (ql_row_label){.name = json_string_value(v)};
     if (json_is_number(v)) out->number = json_number_value(v);
     if (json_is_boolean(v)) out->number = json_is_true(v);
     if (!out->name && !json_is_number(v) && !json_is_boolean(v)) {
-        return QL_FAIL(QL_ERR_FORMAT, "%s: '%s' must be a name or a number", where, key);
+        return QL_REFUSE(QL_PROBLEM_TYPE, "%s: '%s' must be a name or a number", where, key);
     }
     return QL_OK;
 }
@@ -52,31 +53,31 @@ static ql_status find_name(const char *name, const char *where, const ql_dataset
         return QL_OK;
     }
     if (!o->labels) {
-        return QL_FAIL(QL_ERR_FORMAT, "%s: the label '%.80s' is a name, the classes have numbers",
-                       where, name);
+        return QL_REFUSE(QL_PROBLEM_CLASS,
+                         "%s: the label '%.80s' is a name, the classes have numbers", where, name);
     }
-    return QL_FAIL(QL_ERR_FORMAT, "%s: the label '%.80s' is none of the %d classes (%.80s%s)",
-                   where, name, o->num_labels, o->labels[0], o->num_labels > 1 ? ", ..." : "");
+    return QL_REFUSE(QL_PROBLEM_CLASS, "%s: the label '%.80s' is none of the %d classes (%.80s%s)",
+                     where, name, o->num_labels, o->labels[0], o->num_labels > 1 ? ", ..." : "");
 }
 
 static ql_status set_label(const ql_row_label *l, const char *where, const ql_dataset_opts *o,
                            ql_example *e) {
     if (o->num_labels == 1) {
         if (l->name) {
-            return QL_FAIL(QL_ERR_FORMAT,
-                           "%s: the label '%.80s' is a name; with one label a number is learned",
-                           where, l->name);
+            return QL_REFUSE(QL_PROBLEM_CLASS,
+                             "%s: the label '%.80s' is a name; with one label a number is learned",
+                             where, l->name);
         }
         if (!(fabs(l->number) <= (double)FLT_MAX)) {
-            return QL_FAIL(QL_ERR_FORMAT, "%s: the label %g is too large", where, l->number);
+            return QL_REFUSE(QL_PROBLEM_CLASS, "%s: the label %g is too large", where, l->number);
         }
         e->value = (float)l->number;
         return QL_OK;
     }
     if (l->name) return find_name(l->name, where, o, &e->target);
     if (!(l->number >= 0 && l->number < o->num_labels) || l->number != floor(l->number)) {
-        return QL_FAIL(QL_ERR_FORMAT, "%s: the label %.9g is no class; they are 0 to %d", where,
-                       l->number, o->num_labels - 1);
+        return QL_REFUSE(QL_PROBLEM_CLASS, "%s: the label %.9g is no class; they are 0 to %d",
+                         where, l->number, o->num_labels - 1);
     }
     e->target = (int32_t)l->number;
     return QL_OK;
@@ -102,23 +103,25 @@ static ql_status find_texts(const json_t *row, const char *where, texts *out) {
         QL_TRY(ql_row_string(row, where, KEYS[i].a, &out->a, &out->a_len));
         if (KEYS[i].b) QL_TRY(ql_row_string(row, where, KEYS[i].b, &out->b, &out->b_len));
         if (!ql_text_is_blank(out->a, out->a_len) || (out->b && out->b_len)) return QL_OK;
-        return QL_FAIL(QL_ERR_FORMAT, "%s: there is no text to classify", where);
+        return QL_REFUSE(QL_PROBLEM_EMPTY_PROMPT, "%s: there is no text to classify", where);
     }
-    return QL_FAIL(QL_ERR_FORMAT,
-                   "%s: no text to classify: expected text, sentence, or a pair (sentence1 + "
-                   "sentence2, premise + hypothesis, question + sentence, question1 + question2, "
-                   "text_a + text_b); rename the keys",
-                   where);
+    return QL_REFUSE(QL_PROBLEM_MISSING_KEY,
+                     "%s: no text to classify: expected text, sentence, or a pair (sentence1 + "
+                     "sentence2, premise + hypothesis, question + sentence, question1 + question2, "
+                     "text_a + text_b); rename the keys",
+                     where);
 }
 
 typedef struct encoded {
     ql_ids ids, types;
+    int32_t chars;
 } encoded;
 
 static ql_status encode(const ql_tokenizer *tok, const json_t *row, const char *where,
                         const ql_dataset_opts *o, encoded *out) {
     texts t = {0};
     QL_TRY(find_texts(row, where, &t));
+    out->chars = ql_text_chars(t.a, t.a_len) + (t.b ? ql_text_chars(t.b, t.b_len) : 0);
     if (o->truncation == QL_TRUNCATE_LEFT) {
         return QL_FAIL(QL_ERR_INVALID,
                        "texts to classify are cut where the tokenizer says, the longer one first: "
@@ -174,6 +177,7 @@ static ql_status finish(const char *where, const encoded *v, const ql_dataset_op
         memcpy(e->types, v->types.ids, n * sizeof(int32_t));
     }
     e->n = (int32_t)n;
+    e->chars = v->chars ? v->chars : e->n;
     e->supervised = 1;
     return QL_OK;
 }

@@ -9,6 +9,7 @@
 
 #include "core/base/hostmem.h"
 #include "core/base/json.h"
+#include "core/data/chars.h"
 #include "core/data/dataset_internal.h"
 
 void ql_example_free(ql_example *e) {
@@ -27,19 +28,19 @@ ql_status ql_check_vocab(const char *where, const int32_t *ids, size_t n, bool l
     for (size_t i = 0; i < n; i++) {
         if (ids[i] >= 0 && (vocab == 0 || ids[i] < vocab)) continue;
         if (labels && ids[i] == QL_IGNORE) continue;
-        return QL_FAIL(QL_ERR_FORMAT,
-                       "%s: token %zu has id %d, outside the model's vocabulary of %d: the "
-                       "tokenizer belongs to another model",
-                       where, i + 1, ids[i], vocab);
+        return QL_REFUSE(QL_PROBLEM_VOCABULARY,
+                         "%s: token %zu has id %d, outside the model's vocabulary of %d: the "
+                         "tokenizer belongs to another model",
+                         where, i + 1, ids[i], vocab);
     }
     return QL_OK;
 }
 
 ql_status ql_too_long(const char *where, size_t n, size_t limit) {
-    return QL_FAIL(QL_ERR_FORMAT,
-                   "%s: %zu tokens, the limit is %zu: raise --max_seq_len, shorten the row, or "
-                   "allow cutting with --truncation left or right",
-                   where, n, limit);
+    return QL_REFUSE(QL_PROBLEM_TOO_LONG,
+                     "%s: %zu tokens, the limit is %zu: raise --max_seq_len, shorten the row, or "
+                     "allow cutting with --truncation left or right",
+                     where, n, limit);
 }
 
 static int32_t count_supervised(const int32_t *labels, size_t n) {
@@ -64,11 +65,12 @@ ql_status ql_example_finish(const char *where, const ql_labelled *t, const ql_da
     }
     int32_t supervised = keep ? count_supervised(labels + skip, keep) : 0;
     if (supervised == 0) {
-        return QL_FAIL(QL_ERR_FORMAT,
-                       "%s: no token of an answer is left to learn (%zu tokens%s): remove the row "
-                       "or %s",
-                       where, n, keep < n ? ", cut" : "",
-                       keep < n ? "raise --max_seq_len" : "give it an answer");
+        return QL_REFUSE(
+            QL_PROBLEM_EMPTY_MASK,
+            "%s: no token of an answer is left to learn (%zu tokens%s): remove the row "
+            "or %s",
+            where, n, keep < n ? ", cut" : "",
+            keep < n ? "raise --max_seq_len" : "give it an answer");
     }
     int32_t *block = ql_host_calloc(keep, (t->weights ? 3 : 2) * sizeof(int32_t));
     if (!block) return QL_NOMEM("a training row");
@@ -85,7 +87,8 @@ ql_status ql_example_finish(const char *where, const ql_labelled *t, const ql_da
                         .labels = block + keep,
                         .n = (int32_t)keep,
                         .weights = weights,
-                        .supervised = supervised};
+                        .supervised = supervised,
+                        .chars = (int32_t)keep};
     return QL_OK;
 }
 
@@ -93,6 +96,7 @@ ql_status ql_example_finish(const char *where, const ql_labelled *t, const ql_da
 typedef struct building {
     ql_ids ids, labels;
     float *weights; /* of conversations with weights, [ids.n] */
+    int32_t chars;  /* of the texts; 0 = rows of ids */
 } building;
 
 static void building_free(building *b) {
@@ -137,6 +141,7 @@ typedef struct pair {
 /* [BOS] source | target EOS, each side cut on its right. */
 static ql_status build_pair(const ql_tokenizer *tok, const pair *p, building *b) {
     int32_t bos = ql_tokenizer_bos(tok);
+    b->chars = ql_text_chars(p->source, p->source_len) + ql_text_chars(p->target, p->target_len);
     if (p->bos && bos >= 0) QL_TRY(ql_ids_push(&b->ids, bos));
     if (p->source_len) QL_TRY(ql_tokenizer_encode(tok, p->source, p->source_len, 0, &b->ids));
     cut(b, 0, p->source_max);
@@ -156,8 +161,8 @@ static const char *token_text(const ql_tokenizer *tok, int32_t id) {
 static ql_status check_stop(const ql_tokenizer *tok, const ql_template *t) {
     const char *stop = ql_template_stop(t);
     if (*stop == '\0' ? ql_tokenizer_eos(tok) >= 0 : ql_tokenizer_id(tok, stop) >= 0) return QL_OK;
-    return QL_FAIL(
-        QL_ERR_FORMAT,
+    return QL_REFUSE(
+        QL_PROBLEM_TEMPLATE,
         "template '%s' ends an answer with %s, which this tokenizer does not have: choose "
         "the model's own template with --chat_template",
         ql_template_name(t), *stop ? stop : "the EOS token");
@@ -212,9 +217,12 @@ static ql_status build_chat(const ql_tokenizer *tok, const ql_row *row, const ql
     ql_rendered r = {0};
     ql_ids turn = {0};
     QL_TRY(check_stop(tok, o->chat));
+    ql_problem_note(QL_PROBLEM_TEMPLATE);
     QL_TRY(ql_template_render(o->chat, row->messages, row->n_messages, false,
                               token_text(tok, ql_tokenizer_bos(tok)),
                               token_text(tok, ql_tokenizer_eos(tok)), &r));
+    ql_problem_note(QL_PROBLEM_ROW);
+    b->chars = ql_text_chars(r.text, r.len);
     ql_status s = ql_rendered_encode(&r, tok, &b->ids, &turn);
     if (s == QL_OK) s = label_turns(row, o, &turn, b);
     if (s == QL_OK) s = close_turn(tok, row, o, b);
@@ -259,6 +267,7 @@ ql_status ql_example_from_row(const ql_tokenizer *tok, const ql_row *row, const 
         ql_labelled t = built(&b, bos);
         s = ql_example_finish(where, &t, o, out);
     }
+    if (s == QL_OK) out->chars = b.chars;
     building_free(&b);
     return s;
 }
@@ -281,6 +290,7 @@ ql_status ql_example_from_pair(const ql_tokenizer *tok, const char *source, cons
         ql_labelled t = built(&b, true);
         s = ql_example_finish("pair", &t, o, out);
     }
+    if (s == QL_OK) out->chars = b.chars;
     building_free(&b);
     return s;
 }
@@ -289,14 +299,15 @@ ql_status ql_row_ids(const json_t *row, const char *where, const char *key, int3
                      ql_ids *out) {
     const json_t *list = json_object_get(row, key);
     if (!json_is_array(list)) {
-        return QL_FAIL(QL_ERR_FORMAT, "%s: '%s' must be a list of integers", where, key);
+        return QL_REFUSE(QL_PROBLEM_TYPE, "%s: '%s' must be a list of integers", where, key);
     }
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *v = json_array_get(list, i);
         json_int_t id = json_is_integer(v) ? json_integer_value(v) : INT32_MIN;
         if (id != QL_IGNORE && (id < 0 || id > INT32_MAX)) id = INT32_MIN;
         if (id < lowest) {
-            return QL_FAIL(QL_ERR_FORMAT, "%s: item %zu of '%s' is no token id", where, i + 1, key);
+            return QL_REFUSE(QL_PROBLEM_VOCABULARY, "%s: item %zu of '%s' is no token id", where,
+                             i + 1, key);
         }
         QL_TRY(ql_ids_push(out, (int32_t)id));
     }
@@ -316,10 +327,10 @@ static ql_status check_shift(const char *where, const ql_ids *ids, const ql_ids 
         ahead++;
     }
     if (!other || ahead == 0) return QL_OK;
-    return QL_FAIL(QL_ERR_FORMAT,
-                   "%s: the labels are shifted (label i is token i + 1); give labels equal to "
-                   "input_ids or %d, they are shifted here",
-                   where, QL_IGNORE);
+    return QL_REFUSE(QL_PROBLEM_LABELS,
+                     "%s: the labels are shifted (label i is token i + 1); give labels equal to "
+                     "input_ids or %d, they are shifted here",
+                     where, QL_IGNORE);
 }
 
 ql_status ql_example_from_tokens(const json_t *row, const char *where, const ql_dataset_opts *o,
@@ -332,7 +343,8 @@ ql_status ql_example_from_tokens(const json_t *row, const char *where, const ql_
         s = label(&b, true);
     }
     if (s == QL_OK && b.labels.n != b.ids.n) {
-        s = QL_FAIL(QL_ERR_FORMAT, "%s: %zu input_ids but %zu labels", where, b.ids.n, b.labels.n);
+        s = QL_REFUSE(QL_PROBLEM_LABELS, "%s: %zu input_ids but %zu labels", where, b.ids.n,
+                      b.labels.n);
     }
     if (s == QL_OK) s = check_shift(where, &b.ids, &b.labels);
     if (s == QL_OK) {

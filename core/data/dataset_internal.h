@@ -9,6 +9,7 @@
 #include <jansson.h>
 
 #include "core/data/dataset.h"
+#include "core/data/problem.h"
 
 #define QL_WHERE_MAX 512
 
@@ -20,12 +21,20 @@ typedef struct ql_row_list {
     ql_status (*visit)(void *user, const json_t *row);
     void *user;
     bool enough; /* set by `visit`: no more rows are wanted             */
+    /* Told of a row that cannot be parsed, instead of failing; NULL = fail. */
+    ql_status (*refused)(void *user, ql_status s);
+    bool numbers; /* tables: labels that are numbers become numbers; GLUE's headers are known */
 } ql_row_list;
-/* Calls `visit` for every row of JSON lines or a JSON array. */
+/* Calls `visit` for every row of JSON lines, a JSON array, a .csv or a .tsv. */
 QL_NODISCARD ql_status ql_rows_read(ql_row_list *r, const char *text, size_t len);
 /* Begins the next row: counts it and names it. `line` 0 = there are no lines. */
 void ql_rows_next(ql_row_list *r, int64_t line);
 bool ql_text_is_blank(const char *s, size_t len);
+bool ql_text_ends_with(const char *s, const char *end);
+/* The rows of a .csv or .tsv as objects of strings (dataset_table.c). */
+QL_NODISCARD ql_status ql_table_read(ql_row_list *r, const char *text, size_t len, char separator);
+/* Hands a row that could not be parsed to `refused`. */
+QL_NODISCARD ql_status ql_rows_refuse(ql_row_list *r, ql_status s);
 /* Steps over a byte order mark. */
 void ql_text_skip_mark(const char **text, size_t *len);
 
@@ -45,12 +54,33 @@ typedef struct ql_row_memory {
 } ql_row_memory;
 void ql_row_memory_free(ql_row_memory *m);
 
-/* Format of an object by its keys; unknown shapes are explained. `where` names file and row. */
+/* Makes m->text a block of `size` zeros. */
+QL_NODISCARD ql_status ql_row_buffer(ql_row_memory *m, size_t size);
+
+/* Format of an object by its keys; unknown shapes are explained. `where` names file and row. `why`
+ * (NULL ok) gets what decided and what else it could be. */
 QL_NODISCARD ql_status ql_row_detect(const json_t *row, const char *where, ql_task task,
-                                     ql_data_format *out);
+                                     ql_data_format *out, char *why, size_t size);
+QL_NODISCARD ql_status ql_no_object(const char *where);
 /* Strings of *out live in `row` and `m`. */
 QL_NODISCARD ql_status ql_row_read(const json_t *row, const char *where, ql_data_format format,
                                    const ql_dataset_opts *o, ql_row_memory *m, ql_row *out);
+
+/* The formats of dataset_pairs.c and dataset_tree.c. */
+QL_NODISCARD ql_status ql_row_read_pair(const json_t *row, const char *where, ql_data_format format,
+                                        const ql_dataset_opts *o, ql_row_memory *m, ql_row *out);
+QL_NODISCARD ql_status ql_row_read_oasst1(const json_t *row, const char *where,
+                                          const ql_dataset_opts *o, ql_row_memory *m, ql_row *out);
+/* Parts of readers: a source and an answer; one text, all learned; a pair as two turns; an answer
+ * of more than white space. */
+QL_NODISCARD ql_status ql_row_pair(const json_t *row, const char *where, const char *source_key,
+                                   const char *target_key, ql_row *out);
+QL_NODISCARD ql_status ql_row_all(const json_t *row, const char *where, const char *key,
+                                  ql_row *out);
+QL_NODISCARD ql_status ql_row_turns(ql_row_memory *m, ql_row *out);
+QL_NODISCARD ql_status ql_row_add_message(ql_row_memory *m, ql_row *out, const ql_message *message);
+QL_NODISCARD ql_status ql_row_need_answer(const char *where, const char *key, const char *text,
+                                          size_t len);
 
 /* A row to an example: tokenized, cut, checked. */
 QL_NODISCARD ql_status ql_example_from_row(const ql_tokenizer *tok, const ql_row *row,

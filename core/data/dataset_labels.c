@@ -65,8 +65,9 @@ static ql_status add_row(void *user, const json_t *row) {
     ql_row_label label;
     QL_TRY(ql_row_label_read(row, c->rows.where, &label));
     if (c->rows.row > 1 && c->numbers != !label.name) {
-        return QL_FAIL(QL_ERR_FORMAT, "%s: the label is a %s, those before are %s", c->rows.where,
-                       label.name ? "name" : "number", label.name ? "numbers" : "names");
+        return QL_REFUSE(QL_PROBLEM_CLASS, "%s: the label is a %s, those before are %s",
+                         c->rows.where, label.name ? "name" : "number",
+                         label.name ? "numbers" : "names");
     }
     c->numbers = !label.name;
     if (label.name) return add_name(c, label.name);
@@ -76,7 +77,7 @@ static ql_status add_row(void *user, const json_t *row) {
 
 ql_status ql_dataset_labels(const char *path, ql_label_set *out) {
     ql_map map;
-    scanner c = {.rows = {.name = path, .visit = add_row}};
+    scanner c = {.rows = {.name = path, .visit = add_row, .numbers = true}};
     c.rows.user = &c;
     QL_TRY(ql_map_open(path, &map));
     const char *text = map.data ? (const char *)map.data : "";

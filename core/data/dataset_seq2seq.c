@@ -9,10 +9,12 @@
 #include <string.h>
 
 #include "core/base/hostmem.h"
+#include "core/data/chars.h"
 #include "core/data/dataset_internal.h"
 
 typedef struct streams {
     ql_ids source, labels;
+    int32_t chars;
 } streams;
 
 static void streams_free(streams *s) {
@@ -93,6 +95,7 @@ static ql_status finish(const char *where, streams *s, const ql_dataset_opts *o,
                     .n = (int32_t)n,
                     .source = block + 2 * n,
                     .n_source = (int32_t)source->n};
+    e.chars = s->chars ? s->chars : e.n + e.n_source;
     memcpy(e.labels, labels->ids, n * sizeof(int32_t));
     memcpy(e.source, source->ids, source->n * sizeof(int32_t));
     shift_right(labels, o, e.ids);
@@ -103,7 +106,8 @@ static ql_status finish(const char *where, streams *s, const ql_dataset_opts *o,
 
 ql_status ql_example_seq2seq(const ql_tokenizer *tok, const ql_row *row, const char *where,
                              const ql_dataset_opts *o, ql_example *out) {
-    streams v = {0};
+    streams v = {.chars = ql_text_chars(row->source, row->source_len) +
+                          ql_text_chars(row->target, row->target_len)};
     ql_status s = encode_source(tok, row, o, &v.source);
     if (s == QL_OK) s = encode_target(tok, row, o, &v.labels);
     s = ql_name_row(s, where);

@@ -24,8 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     o.truncation = (data[0] & 32) ? QL_TRUNCATE_LEFT : QL_TRUNCATE_RIGHT;
     o.source_max_len = (data[0] & 64) ? 16 : 0;
     o.vocab = 260;
-    ql_status s = ql_dataset_parse((data[0] & 128) ? "a.txt" : "a.jsonl", (const char *)data + 1,
-                                   size - 1, tok, &o, &d);
+    const char *name = !(data[0] & 128) ? "a.jsonl" : (data[0] & 1) ? "a.csv" : "a.txt";
+    ql_status s = ql_dataset_parse(name, (const char *)data + 1, size - 1, tok, &o, &d);
     if (s == QL_OK) ql_dataset_free(&d);
     ql_tokenizer_close(tok);
     return 0;

@@ -38,7 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     o.target_max_len = (data[0] & 128) ? 4 : 0;
     o.source_prefix = (data[0] & 2) ? "p: " : NULL;
     o.vocab = 260;
-    ql_status s = ql_dataset_parse("a.jsonl", (const char *)data + 1, size - 1, tok, &o, &d);
+    ql_status s = ql_dataset_parse(size > 1 && data[1] == 'Q' ? "a.tsv" : "a.jsonl",
+                                   (const char *)data + 1, size - 1, tok, &o, &d);
     if (s == QL_OK) {
         pack(&d);
         ql_dataset_free(&d);
