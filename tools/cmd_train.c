@@ -2,7 +2,6 @@
  * cmd_train.c - `qlora train`: fine-tunes a quantized model with adapters (or all weights), saving
  * on the way and continuing where an earlier run stopped.
  */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,37 +11,12 @@
 #include "tools/engine.h"
 #include "tools/labels.h"
 #include "tools/plan_report.h"
-#include "tools/report_to.h"
 #include "tools/score_report.h"
 #include "tools/signals.h"
-#include "tools/watch.h"
-#include "tools/watch_args.h"
+#include "tools/train_session.h"
 
-#define MAX_SKIPPED 3 /* steps in a row with non-finite gradients: diverged */
-
-typedef struct options {
-    ql_job_args job;
-    ql_watch_args watch;
-    const char *output_dir, *resume, *save_dtype, *dump_tape;
-    int64_t save_steps, save_total_limit;
-    bool dry_run;
-} options;
-
-typedef struct session {
-    ql_cli *cli;
-    const options *o;
-    ql_job job;
-    ql_run run;
-    ql_report_to report_to;
-    ql_trainer *trainer;
-    ql_watch watch;
-    ql_scores scores; /* of the last evaluation; no plain decoder */
-    ql_step_metrics last;
-    char resumed[QL_PATH_MAX]; /* the checkpoint that was continued, "" = none */
-    int skipped;               /* steps in a row */
-    int64_t saved_at;          /* step of the newest checkpoint, -1 = none */
-    const char *result;        /* "adapter" or "model" */
-} session;
+typedef ql_train_args_all options;
+typedef ql_session session;
 
 /* -------------------------------------------------------------------- dry run */
 
@@ -113,128 +87,31 @@ static ql_status create_trainer(session *s) {
     const char *from = s->o->job.adapter.from;
     if (from && !s->resumed[0]) QL_TRY(ql_adapter_load(s->job.model, from));
     if (s->resumed[0]) QL_TRY(ql_trainer_resume(s->trainer, s->resumed));
+    s->best = ql_best_load(ql_trainer_notes(s->trainer), &s->rule);
     return QL_OK;
 }
 
 /* A new run in a folder with an old one forgets it only now that this one is ready. */
 static ql_status begin(session *s) {
-    if (!s->resumed[0]) QL_TRY(ql_run_start_anew(&s->run));
+    QL_TRY(s->resumed[0] ? ql_session_link_best(s) : ql_run_start_anew(&s->run));
     QL_TRY(write_promises(s));
     int64_t done = ql_trainer_done(s->trainer);
     QL_TRY(ql_run_log_open(&s->run, done));
     return ql_report_to_open(&s->run, s->o->watch.report_to, done, &s->report_to);
 }
 
-/* ---------------------------------------------------------------------- steps */
-
-static bool is_multiple(int64_t step, int64_t every) {
-    return every > 0 && step % every == 0;
-}
-
-static bool has_scores(const session *s) {
-    return s->job.model->arch.task != QL_TASK_CAUSAL;
-}
-
-static ql_status evaluate(session *s) {
-    ql_eval_metrics e;
-    QL_TRY(ql_trainer_eval(s->trainer, &s->job.data.eval, &e));
-    s->watch.has_eval = e.targets > 0;
-    s->watch.eval_loss = e.targets > 0 ? e.nll / (double)e.targets : 0;
-    if (!has_scores(s)) return QL_OK;
-    return ql_trainer_predict(s->trainer, &s->job.data.eval, NULL, &s->scores);
-}
-
-static json_t *real_or_null(double x) {
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
-static ql_status log_step(session *s, const ql_step_metrics *m, bool with_eval) {
-    json_t *line = json_object();
-    json_object_set_new(line, "step", json_integer(m->step));
-    json_object_set_new(line, "epoch", json_real(m->epoch));
-    json_object_set_new(line, "loss", real_or_null(m->loss));
-    if (with_eval) json_object_set_new(line, "eval_loss", real_or_null(s->watch.eval_loss));
-    if (with_eval && has_scores(s)) ql_scores_json(&s->scores, "eval_", line);
-    json_object_set_new(line, "grad_norm", real_or_null(m->grad_norm));
-    json_object_set_new(line, "lr", json_real(m->lr));
-    json_object_set_new(line, "tokens", json_integer(m->tokens));
-    json_object_set_new(line, "supervised", json_integer(m->supervised));
-    json_object_set_new(line, "tok_s", json_real(s->watch.tok_s));
-    json_object_set_new(line, "mem_bytes", json_integer((json_int_t)ql_engine_peak(s->job.dev)));
-    json_object_set_new(line, "paged_bytes", json_integer(0));
-    json_object_set_new(line, "eta_s", json_real(s->watch.eta_s));
-    if (m->skipped) json_object_set_new(line, "skipped", json_true());
-    ql_status st = line ? ql_report_to_line(&s->report_to, line) : QL_OK;
-    QL_TRY(ql_run_log(&s->run, line));
-    return st;
-}
-
-static ql_status save_checkpoint(session *s) {
-    char path[QL_PATH_MAX];
-    int64_t step = ql_trainer_done(s->trainer);
-    QL_TRY(ql_run_checkpoint(&s->run, step, path));
-    QL_TRY(ql_run_keep_open(&s->run, &s->cli->out));
-    QL_TRY(ql_run_log_sync(&s->run));
-    QL_TRY(ql_trainer_save(s->trainer, path));
-    s->saved_at = step;
-    char hash[33];
-    QL_TRY(ql_checkpoint_hash(path, hash));
-    ql_note(&s->cli->out, "saved %s (hash %.8s, verified)", path, hash);
-    return ql_run_prune(&s->run, s->o->save_total_limit, step);
-}
-
-/* One step with all that follows it. */
-static ql_status one_step(session *s) {
-    const options *o = s->o;
-    ql_step_metrics m;
-    double start = ql_now_s();
-    QL_TRY(ql_trainer_step(s->trainer, &m));
-    ql_watch_step(&s->watch, &m, ql_now_s() - start);
-    s->last = m;
-    s->skipped = m.skipped || !isfinite(m.loss) ? s->skipped + 1 : 0;
-    bool last = m.step == ql_trainer_total(s->trainer);
-    bool eval = s->job.data.has_eval && (is_multiple(m.step, o->watch.eval_steps) || last);
-    if (eval) QL_TRY(evaluate(s));
-    bool logged = m.step == 1 || is_multiple(m.step, o->watch.logging_steps) || last || eval;
-    if (logged) QL_TRY(log_step(s, &m, eval));
-    ql_watch_show(&s->watch, &m, logged, ql_engine_peak(s->job.dev));
-    if (eval && has_scores(s)) {
-        ql_note(&s->cli->out, "eval  %lld/%lld  loss %.4f · %s", (long long)m.step,
-                (long long)ql_trainer_total(s->trainer), s->watch.eval_loss,
-                ql_scores_text(&s->scores).s);
-    }
-    if (s->skipped >= MAX_SKIPPED) {
-        return QL_FAIL(QL_ERR_NUMERIC,
-                       "the gradients of %d steps in a row are not finite (up to step %lld): lower "
-                       "--learning_rate; the last checkpoint is from step %lld",
-                       s->skipped, (long long)m.step,
-                       (long long)(s->saved_at > 0 ? s->saved_at : 0));
-    }
-    return is_multiple(m.step, o->save_steps) || (last && o->save_steps > 0) ? save_checkpoint(s)
-                                                                             : QL_OK;
-}
-
-static ql_exit stop_early(session *s) {
-    int64_t step = ql_trainer_done(s->trainer);
-    if (step > 0 && s->saved_at != step) {
-        ql_status st = save_checkpoint(s);
-        if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
-    }
-    ql_note(&s->cli->out, "stopped after step %lld; the same command continues", (long long)step);
-    return ql_signals_exit();
-}
-
-static ql_exit run_steps(session *s) {
-    while (ql_trainer_done(s->trainer) < ql_trainer_total(s->trainer)) {
-        if (ql_signals_stop()) return stop_early(s);
-        ql_status st = one_step(s);
-        if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
-    }
-    ql_progress_end(&s->cli->out);
-    return QL_EXIT_OK;
-}
-
 /* ------------------------------------------------------------------------ end */
+
+/* --load_best_model_at_end: the result is what the best checkpoint holds. */
+static ql_status load_best(session *s) {
+    char path[QL_PATH_MAX];
+    s->done = ql_trainer_done(s->trainer);
+    if (!s->o->watch.load_best || !s->best.any || s->best.step == s->done) return QL_OK;
+    QL_TRY(ql_run_checkpoint(&s->run, s->best.step, path));
+    QL_TRY(ql_trainer_resume(s->trainer, path));
+    ql_note(&s->cli->out, "the result is %s, the best by %s", path, s->rule.metric);
+    return QL_OK;
+}
 
 static ql_status save_result(session *s) {
     char path[QL_PATH_MAX];
@@ -251,7 +128,7 @@ static ql_status save_result(session *s) {
                                                                : QL_ST_BF16};
         QL_TRY(ql_merge(s->job.model, &m, path));
     }
-    return ql_run_set_complete(&s->run, ql_trainer_done(s->trainer));
+    return ql_run_set_complete(&s->run, s->done);
 }
 
 static ql_exit report(session *s) {
@@ -259,21 +136,27 @@ static ql_exit report(session *s) {
     ql_status st = ql_run_path(&s->run, s->result, path);
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
     double seconds = ql_now_s() - s->watch.start_s;
-    ql_print(&s->cli->out, "done  %lld steps in %s · %s %s\n",
-             (long long)ql_trainer_done(s->trainer), ql_text_seconds(seconds).s, s->result, path);
-    if (s->watch.has_eval && has_scores(s)) {
+    ql_print(&s->cli->out, "done  %lld steps in %s · %s %s\n", (long long)s->done,
+             ql_text_seconds(seconds).s, s->result, path);
+    if (s->watch.has_eval && ql_session_has_scores(s)) {
         ql_print(&s->cli->out, "eval  loss %.4f · %s\n", s->watch.eval_loss,
                  ql_scores_text(&s->scores).s);
     }
-    json_t *doc = json_pack("{s:s, s:s, s:I, s:I, s:f, s:I, s:I}", "output_dir", s->run.dir,
-                            s->result, path, "steps", (json_int_t)ql_trainer_done(s->trainer),
-                            "tokens", (json_int_t)s->watch.tokens, "seconds", seconds, "peak_bytes",
-                            (json_int_t)s->job.plan.peak_bytes, "mem_bytes",
-                            (json_int_t)ql_engine_peak(s->job.dev));
-    if (doc && s->last.step) json_object_set_new(doc, "loss", real_or_null(s->last.loss));
+    json_t *doc =
+        json_pack("{s:s, s:s, s:I, s:I, s:f, s:I, s:I}", "output_dir", s->run.dir, s->result, path,
+                  "steps", (json_int_t)s->done, "tokens", (json_int_t)s->watch.tokens, "seconds",
+                  seconds, "peak_bytes", (json_int_t)s->job.plan.peak_bytes, "mem_bytes",
+                  (json_int_t)ql_engine_peak(s->job.dev));
+    if (doc && s->last.step) json_object_set_new(doc, "loss", ql_real_or_null(s->last.loss));
     if (doc && s->watch.has_eval)
-        json_object_set_new(doc, "eval_loss", real_or_null(s->watch.eval_loss));
-    if (doc && s->watch.has_eval && has_scores(s)) ql_scores_json(&s->scores, "eval_", doc);
+        json_object_set_new(doc, "eval_loss", ql_real_or_null(s->watch.eval_loss));
+    if (doc && s->watch.has_eval && ql_session_has_scores(s))
+        ql_scores_json(&s->scores, "eval_", doc);
+    if (doc && s->best.any)
+        json_object_set_new(doc, "best",
+                            json_pack("{s:s, s:f, s:I}", "metric", s->rule.metric, "value",
+                                      s->best.value, "step", (json_int_t)s->best.step));
+    if (doc && ql_session_gives_up(s)) json_object_set_new(doc, "stopped_early", json_true());
     if (doc && s->resumed[0]) json_object_set_new(doc, "resumed_from", json_string(s->resumed));
     return ql_print_json(&s->cli->out, doc);
 }
@@ -300,11 +183,27 @@ static ql_exit train(session *s) {
     }
     ql_watch_start(&s->watch, &s->cli->out, ql_trainer_done(s->trainer),
                    ql_trainer_total(s->trainer));
-    code = run_steps(s);
+    code = ql_session_run(s);
     if (code != QL_EXIT_OK) return code;
+    st = load_best(s);
+    if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_MODEL, st);
     st = save_result(s);
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
     return report(s);
+}
+
+/* Flags that need each other. */
+static ql_status check_flags(const session *s) {
+    const ql_watch_args *w = &s->o->watch;
+    const char *flag = w->load_best ? "--load_best_model_at_end" : "--early_stopping_patience";
+    if (!w->load_best && !w->patience) return QL_OK;
+    if (!s->job.data.has_eval)
+        return QL_FAIL(QL_ERR_INVALID,
+                       "%s needs rows to evaluate on: --eval_dataset or --eval_dataset_size", flag);
+    if (w->eval_steps < 1) return QL_FAIL(QL_ERR_INVALID, "%s needs --eval_steps", flag);
+    if (w->load_best && s->o->save_steps < 1)
+        return QL_FAIL(QL_ERR_INVALID, "%s needs checkpoints: --save_steps above 0", flag);
+    return QL_OK;
 }
 
 static ql_exit run_session(session *s) {
@@ -312,6 +211,9 @@ static ql_exit run_session(session *s) {
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_USAGE, st);
     ql_exit code = ql_job_open(s->cli, &s->o->job, false, &s->job);
     if (code != QL_EXIT_OK) return code;
+    st = check_flags(s);
+    if (st == QL_OK && s->job.data.has_eval) st = ql_session_check_metric(s);
+    if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_USAGE, st);
     ql_plan_print(s->cli, &s->job);
     ql_data_report_print(s->cli, &s->job);
     fflush(stdout); /* before the steps, which go to stderr */
@@ -325,6 +227,7 @@ static ql_exit run(ql_cli *cli, void *opts) {
     const options *o = opts;
     session s = {.cli = cli, .o = o, .saved_at = -1};
     s.result = o->job.train.full ? "model" : "adapter";
+    s.rule = ql_best_rule_for(o->watch.metric, o->watch.patience, o->watch.threshold);
     ql_exit code = run_session(&s);
     ql_trainer_free(s.trainer);
     ql_report_to_close(&s.report_to);

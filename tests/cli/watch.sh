@@ -1,5 +1,5 @@
 #!/bin/sh
-# watch.sh - watching a run: where its numbers go.
+# watch.sh - watching a run: where its numbers go, the best checkpoint, stopping early.
 here=$(dirname "$0")
 . "$here/lib.sh"
 model=$QL_TEST_DATA/models/tiny-llama
@@ -49,5 +49,81 @@ expect_rc 0
 check "len($events) == 1 and len(table()) == 1"
 train "$tmp/x" --report_to jsonl,wandb
 refused 2 "--report_to takes a list of jsonl, csv and tensorboard, or all or none, not 'wandb'"
+[ -e "$tmp/x" ] && fail 'nothing should have been started'
+
+# The best evaluation is linked and never pruned, however few checkpoints are kept. At this rate the last evaluation
+# is not the best, and one of the first is better than the two behind it.
+same() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
+evals='[(x["eval_loss"], x["step"]) for x in lines() if "eval_loss" in x]'
+judged() { # RUN FLAG...
+    train "$@" --max_steps 24 --learning_rate 0.1 --eval_dataset "$tmp/held.jsonl" --eval_steps 3
+}
+judged "$tmp/best" --save_steps 100 --save_total_limit 1 --json
+expect_rc 0
+best=$(basename "$(readlink "$tmp/best/best")")
+check "'$best' == 'checkpoint-%d' % min($evals)[1]"
+check "[x for x in names() if x.startswith('checkpoint')] == sorted({'$best', 'checkpoint-24'})"
+expect_json "d['best']['metric'] == 'loss' and 'checkpoint-%d' % d['best']['step'] == '$best' and d['steps'] == 24"
+same "$dir/adapter/adapter_model.safetensors" "$dir/checkpoint-24/adapter/adapter_model.safetensors"
+# Where patience 2 ends this run: after two evaluations in a row that are not better than the best so far.
+stop=$(python3 - "$dir/train.jsonl" <<'PY'
+import json, sys
+best = waited = None
+for x in map(json.loads, open(sys.argv[1])):
+    if "eval_loss" not in x: continue
+    if best is None or x["eval_loss"] < best[0]: best, waited = (x["eval_loss"], x["step"]), 0
+    else: waited += 1
+    if waited == 2: print(x["step"], best[1]); break
+PY
+)
+first=${stop#* } stop=${stop% *}
+if [ "$best" = checkpoint-24 ] || [ -z "$stop" ]; then fail 'the test wants a best evaluation in the middle'; fi
+
+# --load_best_model_at_end makes it the result; the run still has all its steps. All weights, too.
+judged "$tmp/load" --save_steps 100 --load_best_model_at_end --json
+expect_rc 0
+expect_err "^the result is .*/$best, the best by loss"
+expect_json 'd["steps"] == 24'
+check 'text("completed") == "step 24\n"'
+same "$dir/adapter/adapter_model.safetensors" "$tmp/best/$best/adapter/adapter_model.safetensors"
+judged "$tmp/full" --save_steps 100 --load_best_model_at_end --full
+expect_rc 0
+check "os.readlink(run + '/best') == 'checkpoint-%d' % min($evals)[1]"
+
+# Patience: a normal end, and the same command again has nothing to add.
+patient() { judged "$tmp/stop" --early_stopping_patience 2 --load_best_model_at_end --save_steps 100 "$@"; }
+patient --json
+expect_rc 0
+expect_err "^stopped early after step $stop: .* the best is .* at step $first"
+expect_json "d['stopped_early'] and d['steps'] == $stop and d['best']['step'] == $first"
+check "[x['step'] for x in lines()] == list(range(1, $stop + 1)) and text('completed') == 'step $stop\n'"
+same "$dir/adapter/adapter_model.safetensors" "$dir/checkpoint-$first/adapter/adapter_model.safetensors"
+cp "$dir/adapter/adapter_model.safetensors" "$tmp/whole"
+patient
+expect_rc 0
+check "lines()[-1]['step'] == $stop"
+same "$dir/adapter/adapter_model.safetensors" "$tmp/whole"
+# Stopped in between, it gives up at the same step; with more patience it goes on.
+rm -r "$dir/checkpoint-$stop" "$dir/completed"
+patient
+expect_rc 0
+expect_err "^continuing after step $first "
+check "[x['step'] for x in lines()] == list(range(1, $stop + 1))"
+same "$dir/adapter/adapter_model.safetensors" "$tmp/whole"
+judged "$tmp/stop" --early_stopping_patience 50 --save_steps 100
+expect_rc 0
+check 'lines()[-1]["step"] == 24'
+judged "$tmp/threshold" --early_stopping_patience 2 --early_stopping_threshold 5 --save_steps 0
+expect_rc 0
+expect_err "^stopped early after step 9: the evaluation's loss has not got better by 5 in 2 evaluations"
+
+judged "$tmp/x" --metric_for_best_model accuracy
+refused 2 "--metric_for_best_model takes loss here, not 'accuracy'"
+judged "$tmp/x" --load_best_model_at_end --save_steps 0
+refused 2 'needs checkpoints: --save_steps above 0'
+train "$tmp/x" --early_stopping_patience 2
+refused 2 '--early_stopping_patience needs rows to evaluate on'
+train "$tmp/x" --load_best_model_at_end --eval_dataset "$tmp/held.jsonl"
+refused 2 '--load_best_model_at_end needs --eval_steps'
 [ -e "$tmp/x" ] && fail 'nothing should have been started'
 finish
