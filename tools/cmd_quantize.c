@@ -2,6 +2,7 @@
  * cmd_quantize.c - `qlora quantize`: a model folder, one tensor, or how a code table comes about.
  */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/base/hostmem.h"
@@ -45,13 +46,36 @@ static ql_status check_format(const options *o, const ql_quant_opts *q) {
 
 static ql_status quant_options(const ql_cli *cli, const options *o, ql_quant_opts *out) {
     QL_TRY(ql_quant_args_opts(cli, &o->quant, out));
-    return check_format(o, out);
+    if (o->tensor && o->quant.by_layer)
+        return QL_FAIL(QL_ERR_INVALID, "--bits_by_layer goes with -m; one tensor takes --bits");
+    /* With rules, what is stored is known only when the tensors are. */
+    return o->quant.by_layer ? QL_OK : check_format(o, out);
 }
 
 /* ------------------------------------------------------------------- folder */
 
 static void show_progress(void *user, int64_t done, int64_t total, const char *name) {
     ql_progress(user, false, "quantize  %lld/%lld  %s", (long long)done, (long long)total, name);
+}
+
+/* "nf4", or "nf4 28, nf2 182" when there are several. */
+static void type_counts(const ql_quantize_report *r, char out[512]) {
+    int kinds = 0, n = 0;
+    for (int t = 0; t < QL_QT_COUNT; t++) kinds += r->of_type[t] > 0;
+    out[0] = '\0';
+    for (int t = 0; t < QL_QT_COUNT; t++) {
+        if (r->of_type[t] == 0) continue;
+        n += snprintf(out + n, 512 - (size_t)n, "%s%s", n ? ", " : "", ql_qtype_at(t)->name);
+        if (kinds > 1) n += snprintf(out + n, 512 - (size_t)n, " %lld", (long long)r->of_type[t]);
+    }
+}
+
+static json_t *types_json(const ql_quantize_report *r) {
+    json_t *j = json_object();
+    for (int t = 0; t < QL_QT_COUNT; t++)
+        if (r->of_type[t] > 0)
+            json_object_set_new(j, ql_qtype_at(t)->name, json_integer(r->of_type[t]));
+    return j;
 }
 
 static ql_exit quantize_folder(ql_cli *cli, const options *o, const ql_quant_opts *q) {
@@ -69,6 +93,8 @@ static ql_exit quantize_folder(ql_cli *cli, const options *o, const ql_quant_opt
     s = dev->backend->queue_create(dev, &queue);
     const ql_quantize_folder_opts folder = {.quant = *q,
                                             .quantize_head = o->quantize_head,
+                                            .bits_by_layer = o->quant.by_layer,
+                                            .bnb_only = o->format && !in_own_format(o),
                                             .format =
                                                 in_own_format(o) ? QL_STORED_QLORA : QL_STORED_BNB,
                                             .encode = ql_encode_on_queue,
@@ -82,17 +108,20 @@ static ql_exit quantize_folder(ql_cli *cli, const options *o, const ql_quant_opt
     ql_progress_end(&cli->out);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
     const char *type = ql_qtype_at(q->type)->name;
+    char types[512];
+    type_counts(&r, types);
     ql_print(&cli->out,
              "%lld weights to %s, %.3f bits per weight, relative error %.4f\n"
              "%.1f MiB -> %.1f MiB in %s\n",
-             (long long)r.quantized, type, r.bits_per_weight, r.rel_error,
+             (long long)r.quantized, types, r.bits_per_weight, r.rel_error,
              (double)r.bytes_in / 1048576.0, (double)r.bytes_out / 1048576.0, o->output_dir);
     return ql_print_json(
-        &cli->out, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f}", "output_dir",
-                             o->output_dir, "quant_type", type, "tensors", (json_int_t)r.tensors,
-                             "quantized", (json_int_t)r.quantized, "bytes_in",
-                             (json_int_t)r.bytes_in, "bytes_out", (json_int_t)r.bytes_out,
-                             "bits_per_weight", r.bits_per_weight, "rel_error", r.rel_error));
+        &cli->out,
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:f}", "output_dir", o->output_dir,
+                  "quant_type", type, "tensors", (json_int_t)r.tensors, "quantized",
+                  (json_int_t)r.quantized, "bytes_in", (json_int_t)r.bytes_in, "bytes_out",
+                  (json_int_t)r.bytes_out, "quantized_bytes", (json_int_t)r.coded_bytes, "types",
+                  types_json(&r), "bits_per_weight", r.bits_per_weight, "rel_error", r.rel_error));
 }
 
 /* --------------------------------------------------------------- one tensor */

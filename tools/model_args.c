@@ -56,6 +56,7 @@ ql_status ql_model_args_opts(ql_cli *cli, const ql_model_args *a, ql_model_opts 
         return QL_FAIL(QL_ERR_INVALID, "--bits 16 contradicts --quant_type %s", a->quant.type);
     }
     if (quantizes) QL_TRY(ql_quant_args_opts(cli, &a->quant, &o.quant));
+    o.bits_by_layer = a->quant.by_layer;
     o.bits = quantizes ? ql_qtype_at(o.quant.type)->bits : 16;
     o.quantize_head = a->quantize_head;
     o.progress = show_progress;
@@ -116,41 +117,69 @@ ql_status ql_model_args_source(const ql_model_args *a, bool shapes, ql_source **
 
 /* --------------------------------------------------------------- its weights */
 
-static double slot_bits(const ql_slot *s) {
-    static const int size[] = {
-        [QL_F32] = 32, [QL_F16] = 16, [QL_BF16] = 16, [QL_I32] = 32, [QL_U8] = 8};
-    return s->region ? (double)s->rows * (double)s->cols * size[s->dtype] : 0.0;
+static uint64_t slot_bytes(const ql_slot *s) {
+    return s->region ? (uint64_t)s->rows * (uint64_t)s->cols * ql_dtype_size(s->dtype) : 0;
+}
+
+static uint64_t coded_bytes(const ql_linear *l) {
+    return slot_bytes(&l->codes) + slot_bytes(&l->scale) + slot_bytes(&l->zero) +
+           slot_bytes(&l->scale2);
+}
+
+uint64_t ql_model_quantized_bytes(ql_model *m) {
+    const ql_linear *l;
+    uint64_t bytes = 0;
+    for (int64_t i = 0; (l = ql_model_linear(m, i)); i++)
+        if (l->quantized) bytes += coded_bytes(l);
+    return bytes;
 }
 
 double ql_model_weight_bits(ql_model *m) {
     const ql_linear *l;
-    double bits = 0, weights = 0, dense = 0, dense_weights = 0;
+    double bytes = 0, weights = 0, dense = 0, dense_weights = 0;
     for (int64_t i = 0; (l = ql_model_linear(m, i)); i++) {
         double n = (double)l->n * (double)l->k;
         if (l->quantized) {
             weights += n;
-            bits += slot_bits(&l->codes) + slot_bits(&l->scale) + slot_bits(&l->zero) +
-                    slot_bits(&l->scale2) + slot_bits(&l->offset);
+            bytes += (double)(coded_bytes(l) + slot_bytes(&l->offset));
         } else if (l != m->head) {
             dense_weights += n;
-            dense += slot_bits(&l->dense);
+            dense += (double)slot_bytes(&l->dense);
         }
     }
-    if (weights > 0) return bits / weights;
-    return dense_weights > 0 ? dense / dense_weights : 0;
+    if (weights > 0) return 8.0 * bytes / weights;
+    return dense_weights > 0 ? 8.0 * dense / dense_weights : 0;
 }
 
-const char *ql_model_weight_type(ql_model *m) {
+static const char *type_name(const ql_linear *l) {
     static const char *const ggml[] = {
         [QL_GGML_NONE] = "ggml", [QL_GGML_Q4_0] = "q4_0", [QL_GGML_Q4_1] = "q4_1",
         [QL_GGML_Q5_0] = "q5_0", [QL_GGML_Q5_1] = "q5_1", [QL_GGML_Q8_0] = "q8_0"};
+    return l->quant.type == QL_QT_GGML ? ggml[l->ggml] : ql_qtype_at(l->quant.type)->name;
+}
+
+const char *ql_model_weight_type(ql_model *m) {
     static const char *const dense[] = {
         [QL_F32] = "fp32", [QL_F16] = "fp16", [QL_BF16] = "bf16", [QL_I32] = "i32", [QL_U8] = "u8"};
     const ql_linear *l;
+    const char *first = NULL;
     for (int64_t i = 0; (l = ql_model_linear(m, i)); i++) {
         if (!l->quantized) continue;
-        return l->quant.type == QL_QT_GGML ? ggml[l->ggml] : ql_qtype_at(l->quant.type)->name;
+        if (!first) first = type_name(l);
+        if (strcmp(first, type_name(l)) != 0) return "mixed";
     }
+    if (first) return first;
     l = ql_model_linear(m, 0);
     return l ? dense[l->dense.dtype] : "none";
+}
+
+json_t *ql_model_types_json(ql_model *m) {
+    json_t *types = json_object();
+    const ql_linear *l;
+    for (int64_t i = 0; (l = ql_model_linear(m, i)); i++) {
+        if (!l->quantized) continue;
+        json_int_t n = json_integer_value(json_object_get(types, type_name(l)));
+        json_object_set_new(types, type_name(l), json_integer(n + 1));
+    }
+    return types;
 }

@@ -11,6 +11,7 @@
 /* How weights are quantized. */
 typedef struct ql_quant_args {
     const char *type, *rule; /* type NULL = by bits */
+    const char *by_layer;    /* rules, or NULL      */
     int64_t bits, block, block2;
     bool double_quant;
 } ql_quant_args;
@@ -36,6 +37,11 @@ typedef struct ql_model_args {
          .value = "T",                                                                             \
          .help = "nf4 fp4 nf2 nf3 int2 int3 int4 (s: symmetric, a: affine) int8 dyn8 llm_int8  "   \
                  "[by --bits]"},                                                                   \
+        {.name = "bits_by_layer",                                                                  \
+         .kind = QL_ARG_TEXT,                                                                      \
+         .at = offsetof(T, f.by_layer),                                                            \
+         .value = "R",                                                                             \
+         .help = "rules WHERE:BITS by layer or name, the first that fits: 0-3:4,*:2"},             \
         {.name = "double_quant",                                                                   \
          .kind = QL_ARG_BOOL,                                                                      \
          .at = offsetof(T, f.double_quant),                                                        \
@@ -100,9 +106,15 @@ const char *ql_model_args_tokenizer(const ql_model_args *a);
 /* The model's files. `shapes`: also a folder without weights, a config.json, or a well-known name
  * (tools/shapes.h), which is enough for planning. */
 QL_NODISCARD ql_status ql_model_args_source(const ql_model_args *a, bool shapes, ql_source **out);
+/* Storage of the quantized linear weights: codes, scales, second level, zeros. Exactly what these
+ * parts take in files. */
+uint64_t ql_model_quantized_bytes(ql_model *m);
+/* {"nf4": 28, "nf2": 182}: quantized weights by storage type. Owned. */
+json_t *ql_model_types_json(ql_model *m);
 /* Storage of the quantized linear weights in bits per weight, 16 or 32 when none is quantized. */
 double ql_model_weight_bits(ql_model *m);
-/* "nf4", "q4_1", ...: storage of the first quantized linear weight, or the dtype of dense ones. */
+/* "nf4", "q4_1", ...: storage of the quantized linear weights, "mixed" when there are several; or
+ * the dtype of dense ones. */
 const char *ql_model_weight_type(ql_model *m);
 
 #endif /* QLORA_TOOLS_MODEL_ARGS_H */

@@ -132,6 +132,9 @@ ql_status ql_plan_json(const ql_job *j, json_t **out) {
         json_object_set_new(doc, numbers[i].key, json_integer((json_int_t)numbers[i].value));
     json_object_set_new(doc, "weight_bits", json_real(ql_model_weight_bits(m)));
     json_object_set_new(doc, "weight_type", json_string(ql_model_weight_type(m)));
+    json_object_set_new(doc, "quantized_bytes",
+                        json_integer((json_int_t)ql_model_quantized_bytes(m)));
+    json_object_set_new(doc, "types", ql_model_types_json(m));
     json_object_set_new(doc, "compute_dtype",
                         json_string(j->opts.compute == QL_BF16 ? "bf16" : "fp32"));
     json_object_set_new(doc, "optimizer_resident", json_true());
@@ -155,6 +158,7 @@ ql_status ql_plan_compare(const ql_job *j, json_t **out) {
         qlora.quant = j->model->opts.quant;
     }
     qlora.quantize_head = j->model->opts.quantize_head;
+    qlora.bits_by_layer = j->model->opts.bits_by_layer;
     ql_memory_report rf, rl, rq;
     QL_TRY(plan_shape(j, &full, &j->opts, &rf));
     QL_TRY(plan_shape(j, &lora, &j->opts, &rl));

@@ -133,7 +133,11 @@ static ql_status write_config(maker *k, const char *dir) {
     const ql_quantize_folder_opts o = {.quant = k->quant, .compute_dtype = "bfloat16"};
     QL_TRY(ql_path_join(path, dir, "config.json"));
     if (k->quantizes) {
-        QL_TRY(ql_quantized_config(k->model->source, &o, &config));
+        bool bnb = ql_bnb_holds(ql_qtype_at(k->quant.type), k->quant.block,
+                                k->quant.double_quant ? k->quant.block2 : 0);
+        const ql_folder_storage storage = {.format = bnb ? QL_STORED_BNB : QL_STORED_QLORA,
+                                           .quant = &k->quant};
+        QL_TRY(ql_quantized_config(k->model->source, &o, &storage, &config));
     } else {
         config = json_deep_copy(ql_source_config(k->model->source));
     }

@@ -18,6 +18,7 @@
 #include "core/io/source.h"
 #include "core/model/arch.h"
 #include "core/model/lora.h"
+#include "core/quant/bits.h"
 #include "core/quant/stored.h"
 #include "qlora/memory.h"
 
@@ -114,8 +115,9 @@ typedef struct ql_token_table {
 } ql_token_table;
 
 typedef struct ql_model_opts {
-    int32_t bits;        /* 4 (default), 8; 16 = dense as stored                          */
-    ql_quant_opts quant; /* type and blocks for quantizing on loading                     */
+    int32_t bits;              /* 4 (default), 2, 3, 8; 16 = dense as stored                    */
+    ql_quant_opts quant;       /* type and blocks for quantizing on loading                     */
+    const char *bits_by_layer; /* rules (quant/bits.h) before `bits`, or NULL; copied         */
     bool quantize_head;
     bool full;        /* train all weights (fp32 master copies); no adapters           */
     bool optimizer;   /* gradients are needed (training)                               */
@@ -131,6 +133,7 @@ typedef struct ql_model {
     ql_source *source; /* owned */
     ql_arch arch;
     ql_model_opts opts;
+    ql_bits *bits; /* bits_by_layer, or NULL                                                */
     ql_lora_config lora;
     bool has_lora;
     ql_stack_tensors body, encoder;

@@ -236,6 +236,16 @@ static void report_fresh(const ql_model *m) {
 
 /* ---------------------------------------------------------------- life */
 
+static ql_status open_rules(ql_model *m) {
+    const char *text = m->opts.bits_by_layer;
+    if (m->opts.full)
+        return QL_FAIL(QL_ERR_INVALID,
+                       "bits_by_layer: with all weights trained, none is quantized");
+    m->opts.bits_by_layer = ql_arena_strndup(&m->names, text, strlen(text));
+    if (!m->opts.bits_by_layer) return QL_NOMEM("bits_by_layer");
+    return ql_bits_parse(text, &m->opts.quant, &m->bits);
+}
+
 ql_status ql_model_open(ql_source *source, const ql_model_opts *opts, ql_model **out) {
     ql_model *m = ql_host_calloc(1, sizeof(*m));
     if (!m) {
@@ -251,7 +261,9 @@ ql_status ql_model_open(ql_source *source, const ql_model_opts *opts, ql_model *
     if (s == QL_OK && generation)
         s = ql_arch_add_generation(generation, ql_source_path(source), &m->arch);
     if (s == QL_OK && opts->bits < 16 && !opts->full) s = ql_quant_opts_check(&opts->quant);
+    if (s == QL_OK && opts->bits_by_layer) s = open_rules(m);
     if (s == QL_OK) s = open_tensors(m);
+    if (s == QL_OK && m->bits) s = ql_bits_finish(m->bits);
     if (s != QL_OK) {
         ql_model_close(m);
         return s;
@@ -278,6 +290,7 @@ void ql_model_close(ql_model *m) {
     ql_host_free(m->denses);
     ql_host_free(m->params);
     ql_host_free(m->token_rows.ids);
+    ql_bits_free(m->bits);
     ql_lora_config_free(&m->lora);
     ql_arena_free(&m->names);
     ql_source_close(m->source);

@@ -252,6 +252,13 @@ ql_status ql_linear_add(ql_model *m, const char *module, int64_t n, int64_t k, b
     return QL_OK;
 }
 
+/* Is a weight that can be quantized to be? Its storage comes from the first rule that fits. */
+static bool wants_codes(ql_model *m, ql_linear *l) {
+    ql_bits_choice c = QL_BITS_USUAL;
+    if (m->bits && !l->stored) c = ql_bits_choose(m->bits, l->module, &l->quant);
+    return c == QL_BITS_TYPE || (c == QL_BITS_USUAL && m->opts.bits < 16);
+}
+
 ql_status ql_open_linear(ql_model *m, const char *module, ql_linear_want want, ql_linear **out) {
     ql_linear *l = NULL;
     QL_TRY(ql_linear_add(m, module, want.n, want.k, want.is_head, &l));
@@ -263,9 +270,9 @@ ql_status ql_open_linear(ql_model *m, const char *module, ql_linear_want want, q
     const ql_source_tensor *file = found ? ql_source_find(m->source, found) : NULL;
     l->transposed = want.transposed && !l->stored && !(file && file->out_in);
     bool absent = !found && !ql_model_is_plan(m) && want.optional;
-    bool wanted = m->opts.bits < 16 && !m->opts.full && !want.keep && !absent &&
-                  ql_quantizes_module(ql_source_config(m->source), module, m->opts.quantize_head);
-    l->quantized = !m->opts.full && (l->stored || wanted);
+    bool able = !m->opts.full && !want.keep && !absent &&
+                ql_quantizes_module(ql_source_config(m->source), module, m->opts.quantize_head);
+    l->quantized = !m->opts.full && (l->stored || (able && wants_codes(m, l)));
     if (want.bias)
         QL_TRY(ql_open_dense(m, ql_model_name(m, module, "bias"),
                              (ql_dense_want){.rows = 1, .cols = want.n, .optional = want.optional},

@@ -19,13 +19,19 @@
 
 /* ------------------------------------------------------------------------------------ planning */
 
-/* "P.weight" of a 2-D floating or quantized tensor whose module the rules take. */
-static bool wants_quantizing(const ql_folder_job *j, const ql_source_tensor *t) {
-    char module[QL_KEY_MAX];
+/* P of "P.weight". */
+static bool module_of(const ql_source_tensor *t, char module[QL_KEY_MAX]) {
     size_t n = strlen(t->name), end = strlen(".weight");
     if (n <= end || n >= QL_KEY_MAX || strcmp(t->name + n - end, ".weight") != 0) return false;
     memcpy(module, t->name, n - end);
     module[n - end] = '\0';
+    return true;
+}
+
+/* "P.weight" of a 2-D floating or quantized tensor whose module bitsandbytes' rules take. */
+static bool may_quantize(const ql_folder_job *j, const ql_source_tensor *t) {
+    char module[QL_KEY_MAX];
+    if (!module_of(t, module)) return false;
     if (!ql_quantizes_module(ql_source_config(j->s), module, j->o->quantize_head)) return false;
     if (ql_stored_is_quantized(j->s, t->name)) return true;
     if (t->dims != 2) return false;
@@ -33,11 +39,23 @@ static bool wants_quantizing(const ql_folder_job *j, const ql_source_tensor *t) 
            t->st->dtype == QL_ST_BF16;
 }
 
-static ql_status plan_item(const ql_folder_job *j, ql_folder_item *it) {
+/* Storage of a weight that may be quantized, by its rule. */
+static ql_status choose_storage(ql_folder_job *j, ql_folder_item *it) {
+    char module[QL_KEY_MAX];
+    it->quantize = true;
+    it->quant = j->o->quant;
+    if (j->bits == NULL || !module_of(it->t, module)) return QL_OK;
+    if (ql_bits_choose(j->bits, module, &it->quant) != QL_BITS_PLAIN) return QL_OK;
+    it->quantize = false;
+    if (j->plain == NULL) j->plain = json_array();
+    return j->plain != NULL ? QL_OK : QL_NOMEM("the list of plain modules");
+}
+
+static ql_status plan_item(ql_folder_job *j, ql_folder_item *it) {
     const ql_source_tensor *t = it->t;
     int64_t n, k;
     QL_TRY(ql_stored_shape(j->s, t->name, &n, &k));
-    it->quantize = wants_quantizing(j, t);
+    if (may_quantize(j, t)) QL_TRY(choose_storage(j, it));
     if (!it->quantize) {
         bool raw = t->st != NULL && !ql_stored_is_quantized(j->s, t->name);
         it->bytes = raw ? t->st->bytes : (uint64_t)n * (uint64_t)k * sizeof(float);
@@ -46,7 +64,7 @@ static ql_status plan_item(const ql_folder_job *j, ql_folder_item *it) {
     ql_qbytes size;
     bool turned = ql_has_conv1d(ql_source_config(j->s)) && !t->out_in &&
                   !ql_stored_is_quantized(j->s, t->name);
-    QL_TRY(ql_quant_bytes(&j->o->quant, turned ? k : n, turned ? n : k, &size));
+    QL_TRY(ql_quant_bytes(&it->quant, turned ? k : n, turned ? n : k, &size));
     it->bytes = size.codes + size.scale + size.scale2 + size.zero + PART_OVERHEAD;
     return QL_OK;
 }
@@ -75,6 +93,47 @@ static ql_status plan(ql_folder_job *j) {
     }
     j->shards++;
     return QL_OK;
+}
+
+/* bitsandbytes' format holds one storage for the whole model. */
+static ql_status choose_format(ql_folder_job *j) {
+    j->format = j->o->format;
+    for (int64_t i = 0; i < j->count; i++) {
+        const ql_folder_item *it = &j->items[i];
+        if (!it->quantize) continue;
+        if (j->first == NULL) j->first = &it->quant;
+        const ql_qtype *type = ql_qtype_at(it->quant.type), *other = ql_qtype_at(j->first->type);
+        bool holds =
+            ql_bnb_holds(type, it->quant.block, it->quant.double_quant ? it->quant.block2 : 0);
+        if (holds && type == other) continue;
+        j->format = QL_STORED_QLORA;
+        if (!j->o->bnb_only) return QL_OK;
+        if (type == other)
+            return QL_FAIL(QL_ERR_INVALID, "%s: bitsandbytes' format cannot hold %s", it->t->name,
+                           type->name);
+        return QL_FAIL(QL_ERR_INVALID,
+                       "%s: bitsandbytes' format holds one storage type per model, and %s comes "
+                       "after %s; leave --format out to use our own container",
+                       it->t->name, type->name, other->name);
+    }
+    return QL_OK;
+}
+
+/* A list of skipped modules replaces the rule of loaders, so it must name all that are plain. */
+static ql_status list_plain(ql_folder_job *j) {
+    char module[QL_KEY_MAX];
+    if (j->plain == NULL) return QL_OK;
+    if (j->first == NULL)
+        return QL_FAIL(QL_ERR_INVALID, "bits_by_layer: '%.80s' quantizes nothing",
+                       j->o->bits_by_layer);
+    bool bad = !j->o->quantize_head && json_array_append_new(j->plain, json_string("lm_head")) != 0;
+    for (int64_t i = 0; i < j->count && !bad; i++) {
+        const ql_folder_item *it = &j->items[i];
+        if (it->quantize || it->t->dims != 2 || !module_of(it->t, module)) continue;
+        bad = strcmp(module, "lm_head") != 0 &&
+              json_array_append_new(j->plain, json_string(module)) != 0;
+    }
+    return bad ? QL_NOMEM("the list of plain modules") : QL_OK;
 }
 
 /* ------------------------------------------------------------------------------------- writing */
@@ -129,7 +188,10 @@ static ql_status write_config(const ql_folder_job *j) {
     char path[QL_PATH_MAX];
     json_t *config;
     QL_TRY(ql_path_join(path, j->staged, "config.json"));
-    QL_TRY(ql_quantized_config(j->s, j->o, &config));
+    const ql_folder_storage storage = {.format = j->format,
+                                       .quant = j->first != NULL ? j->first : &j->o->quant,
+                                       .plain = j->plain};
+    QL_TRY(ql_quantized_config(j->s, j->o, &storage, &config));
     ql_status s = ql_json_write(path, config);
     json_decref(config);
     return s;
@@ -168,7 +230,12 @@ static ql_status stage_path(const char *out, char staged[QL_PATH_MAX]) {
 }
 
 static ql_status build(ql_folder_job *j) {
+    if (j->o->bits_by_layer != NULL)
+        QL_TRY(ql_bits_parse(j->o->bits_by_layer, &j->o->quant, &j->bits));
     QL_TRY(plan(j));
+    if (j->bits != NULL) QL_TRY(ql_bits_finish(j->bits));
+    QL_TRY(choose_format(j));
+    QL_TRY(list_plain(j));
     QL_TRY(ql_dir_remove(j->staged));
     QL_TRY(ql_dir_create(j->staged));
     QL_TRY(ql_source_write_sidecars(j->s, j->staged));
@@ -190,12 +257,15 @@ ql_status ql_quantize_folder(const ql_source *s, const ql_quantize_folder_opts *
     ql_shard_abort(j.open);
     ql_host_free(j.items);
     json_decref(j.weight_map);
+    json_decref(j.plain);
+    ql_bits_free(j.bits);
     if (status != QL_OK) {
         ql_status cleaned = named ? ql_dir_remove(j.staged) : QL_OK;
         (void)cleaned; /* the first failure is the one to report */
         return status;
     }
     j.r.bytes_out = j.total_bytes;
+    j.r.coded_bytes = j.coded_bytes;
     if (j.coded_weights > 0)
         j.r.bits_per_weight = 8.0 * (double)j.coded_bytes / (double)j.coded_weights;
     if (j.norm2 > 0.0) j.r.rel_error = sqrt(j.err2 / j.norm2);

@@ -11,13 +11,18 @@
 typedef struct ql_folder_item {
     const ql_source_tensor *t;
     bool quantize;
-    uint64_t bytes; /* about what it will take */
+    ql_quant_opts quant; /* when it is quantized */
+    uint64_t bytes;      /* about what it will take */
     int32_t shard;
 } ql_folder_item;
 
 typedef struct ql_folder_job {
     const ql_source *s;
     const ql_quantize_folder_opts *o;
+    ql_stored_format format;    /* of all quantized weights                           */
+    const ql_quant_opts *first; /* storage of the first one                           */
+    ql_bits *bits;              /* bits_by_layer, or NULL                             */
+    json_t *plain;              /* plain modules, when its rules keep some; else NULL */
     char staged[QL_PATH_MAX];
     ql_folder_item *items;
     int64_t count;

@@ -113,7 +113,7 @@ static ql_status measure(ql_folder_job *j, const ql_qtensor *q, const float *w) 
 static ql_status write_parts(ql_folder_job *j, const ql_source_tensor *t, const ql_qtensor *q,
                              const char *file) {
     ql_stored_parts p;
-    QL_TRY(ql_stored_parts_of(t->name, q, j->o->format, &p));
+    QL_TRY(ql_stored_parts_of(t->name, q, j->format, &p));
     ql_status s = QL_OK;
     for (int32_t i = 0; s == QL_OK && i < p.count; i++) {
         const ql_stored_part *part = &p.at[i];
@@ -125,14 +125,15 @@ static ql_status write_parts(ql_folder_job *j, const ql_source_tensor *t, const 
     return s;
 }
 
-static ql_status quantize_item(ql_folder_job *j, const ql_source_tensor *t, const char *file) {
+static ql_status quantize_item(ql_folder_job *j, const ql_folder_item *it, const char *file) {
+    const ql_source_tensor *t = it->t;
     float *w;
     int64_t n, k;
     const char *dtype;
     QL_TRY(read_floats(j, t, &w, &n, &k, &dtype));
     if (!lies_out_in(j, t)) QL_TRY(turn_conv1d(j, &w, &n, &k));
     ql_qtensor q = {0};
-    ql_status s = ql_quantize_with(&j->o->quant, j->o->encode, j->o->encode_user, w, n, k, &q);
+    ql_status s = ql_quantize_with(&it->quant, j->o->encode, j->o->encode_user, w, n, k, &q);
     if (s == QL_OK) {
         q.source_dtype = dtype;
         s = measure(j, &q, w);
@@ -145,11 +146,12 @@ static ql_status quantize_item(ql_folder_job *j, const ql_source_tensor *t, cons
     if (s == QL_OK) s = write_parts(j, t, &q, file);
     if (s == QL_OK) {
         ql_qbytes size;
-        s = ql_quant_bytes(&j->o->quant, n, k, &size);
+        s = ql_quant_bytes(&it->quant, n, k, &size);
         if (s == QL_OK) {
             j->coded_bytes += size.codes + size.scale + size.scale2 + size.zero;
             j->coded_weights += (uint64_t)n * (uint64_t)k;
             j->r.quantized++;
+            j->r.of_type[it->quant.type]++;
             j->r.requantized += ql_stored_is_quantized(j->s, t->name) ||
                                 (t->gguf != NULL && ql_gguf_block_elems(t->gguf->type) > 1);
         }
@@ -205,7 +207,7 @@ static ql_status decode_item(ql_folder_job *j, const ql_source_tensor *t) {
 }
 
 ql_status ql_folder_write_item(ql_folder_job *j, const ql_folder_item *it, const char *file) {
-    if (it->quantize) return quantize_item(j, it->t, file);
+    if (it->quantize) return quantize_item(j, it, file);
     bool plain = it->t->st != NULL && !ql_stored_is_quantized(j->s, it->t->name);
     QL_TRY(plain ? copy_item(j, it->t) : decode_item(j, it->t));
     return note_entry(j, it->t->name, file);

@@ -11,7 +11,7 @@
 #define QLORA_CORE_QUANT_STORED_H
 
 #include "core/io/source.h"
-#include "core/quant/quantize.h"
+#include "core/quant/bits.h"
 
 /* Is `name` ("P.weight") stored quantized in s? GGUF tensors count when the block type is trainable
  * as it is. */
@@ -62,11 +62,13 @@ void ql_stored_parts_free(ql_stored_parts *p);
  * whole or not at all. */
 typedef struct ql_quantize_folder_opts {
     ql_quant_opts quant;
-    bool quantize_head; /* false */
+    bool quantize_head;        /* false */
+    const char *bits_by_layer; /* rules (bits.h) before `quant`, or NULL                       */
     /* progress: tensors done of total, name; may be NULL */
     void (*progress)(void *user, int64_t done, int64_t total, const char *name);
     void *user;
     ql_stored_format format;   /* QL_STORED_BNB                                            */
+    bool bnb_only;             /* refuse what bitsandbytes' format cannot hold             */
     ql_encode_fn encode;       /* first level; NULL = ql_encode_scalar                     */
     void *encode_user;         /* passed to encode                                         */
     const char *compute_dtype; /* bnb_4bit_compute_dtype in config.json; NULL = "float32"  */
@@ -76,9 +78,11 @@ typedef struct ql_quantize_report {
     int64_t tensors, quantized;
     uint64_t bytes_in, bytes_out;
     double bits_per_weight; /* of the quantized weights: codes, scales, second level, zeros   */
-    double rel_error;       /* ||W - decoded|| / ||W|| over all quantized weights             */
-    int64_t requantized;    /* of `quantized`: the source had them quantized already         */
-    int64_t files;          /* .safetensors files written                                    */
+    uint64_t coded_bytes;   /* the same in bytes                                              */
+    int64_t of_type[QL_QT_COUNT]; /* quantized weights by storage type                        */
+    double rel_error;    /* ||W - decoded|| / ||W|| over all quantized weights             */
+    int64_t requantized; /* of `quantized`: the source had them quantized already         */
+    int64_t files;       /* .safetensors files written                                    */
 } ql_quantize_report;
 QL_NODISCARD ql_status ql_quantize_folder(const ql_source *s, const ql_quantize_folder_opts *o,
                                           const char *out, ql_quantize_report *report);

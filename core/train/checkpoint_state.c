@@ -95,6 +95,9 @@ static json_t *settings(const ql_trainer *t) {
     char digest[17];
     snprintf(digest, sizeof digest, "%016" PRIx64, t->data_digest);
     if (!bad) bad = json_object_set_new(s, "data", json_string(digest));
+    const char *rules = m->opts.bits_by_layer;
+    if (!bad)
+        bad = json_object_set_new(s, "bits_by_layer", rules ? json_string(rules) : json_null());
     if (!bad) bad = json_object_set_new(s, "lora_target_modules", targets(&m->lora));
     if (!bad && m->has_lora) bad = add_adapter(s, &m->lora);
     if (!bad) return s;

@@ -80,6 +80,67 @@ for type in nf2:2 nf3:3 int2s:2 int3a:3 int8:8; do
     expect_json 'd["blocks"] == -(-d["rows"] * d["cols"] // 40)'
 done
 
+# bits_by_layer: the plan names the bytes that the file's parts have; a mix goes into our own container, one type
+# beside plain weights into bitsandbytes' format.
+tiny=$QL_TEST_DATA/models/tiny-llama
+mixed() { # TYPES RULES FLAG...
+    types=$1 rules=$2
+    shift 2
+    rm -rf "$tmp/q"
+    run plan -m "$tiny" --bits_by_layer "$rules" --json "$@"
+    expect_rc 0
+    planned=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["quantized_bytes"])' "$tmp/out")
+    expect_json "d['types'] == $types"
+    run quantize -m "$tiny" --output_dir "$tmp/q" --bits_by_layer "$rules" --json "$@"
+    expect_rc 0
+    expect_json "d['types'] == $types and d['quantized_bytes'] == $planned"
+    python3 - "$tmp/q/model.safetensors" "$planned" >"$tmp/out" 2>"$tmp/err" <<'PY'
+import json, struct, sys
+with open(sys.argv[1], "rb") as f:
+    head = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+coded = {k.split(".quant_state.")[0] for k in head if ".quant_state." in k} | {
+    k[:-3] + "weight" for k in head if k.endswith(".SCB")}
+parts = [v for k, v in head.items() for p in coded
+         if k in (p, p + ".absmax", p + ".nested_absmax", p + ".zero", p[:-6] + "SCB")]
+bytes = sum(v["data_offsets"][1] - v["data_offsets"][0] for v in parts)
+sys.exit(0 if bytes == int(sys.argv[2]) else "%d bytes in the file" % bytes)
+PY
+    rc=$?
+    last="$planned bytes planned for $rules"
+    expect_rc 0
+}
+method() {
+    python3 -c 'import json, sys
+c = json.load(open(sys.argv[1]))["quantization_config"]
+sys.exit(0 if c["quant_method"] == sys.argv[2] and eval(sys.argv[3]) else str(c))' "$tmp/q/config.json" "$@" \
+        >"$tmp/out" 2>"$tmp/err"
+    rc=$?
+    last="config.json of $rules"
+    expect_rc 0
+}
+mixed '{"nf4": 7, "nf2": 7}' '0:4,*:2'
+method qlora 'c["bits_by_layer"] == "0:4,*:2"'
+run plan -m "$tmp/q" --json
+expect_json "d['types'] == {'nf4': 7, 'nf2': 7} and d['quantized_bytes'] == $planned and d['weight_type'] == 'mixed'"
+mixed '{"int3a": 2, "int2a": 11, "int8": 1}' 'model.layers.1.mlp.up_proj:8,down_proj:3,*:2' --quant_type int4a
+mixed '{"nf4": 13, "llm_int8": 1}' '1.mlp.up_proj:8' --double_quant false
+mixed '{"nf4": 10}' 'k_proj:16,v_proj:16'
+method bitsandbytes '"model.layers.1.self_attn.v_proj" in c["llm_int8_skip_modules"] and "lm_head" in c["llm_int8_skip_modules"]'
+run plan -m "$tmp/q" --json
+expect_json "d['types'] == {'nf4': 10} and d['quantized_bytes'] == $planned"
+mixed '{"llm_int8": 14}' '*:8'
+method bitsandbytes 'c["load_in_8bit"]'
+rm -rf "$tmp/q"
+run quantize -m "$tiny" --output_dir "$tmp/q" --bits_by_layer '0:4,*:2' --format bnb
+refused 2 'one storage type per model, and nf2 comes after nf4'
+for wrong in '1-0:4=holds no layer' '0-7:4=names layer 7' '*:16=quantizes nothing' '*:5=2, 3, 4, 8 or 16' 'x:4=fits no weight'; do
+    run quantize -m "$tiny" --output_dir "$tmp/q" --bits_by_layer "${wrong%=*}"
+    refused 2 "${wrong#*=}"
+done
+run quantize --tensor "$quant/q4_plain.safetensors" --name f32.small.input --output "$tmp/q" --bits_by_layer '*:2'
+refused 2 'goes with -m'
+[ ! -e "$tmp/q" ] || fail 'something was written by a refused command'
+
 run quantize --explain nf4 --draws 65536
 expect_rc 0
 expect_no_err

@@ -203,7 +203,7 @@ expect_rc 0
 run generate -m "$tmp/full/model" --prompt_ids 1,5,9 --max_new_tokens 4 --json
 expect_rc 0
 expect_json 'len(d["ids"]) > 0'
-for flags in '--bits 16' '--bits 8' '--bits 2' '--quant_type int3a --blocksize 40' '--quant_type int4 --double_quant false' '--compute_dtype bf16' '--packing true' \
+for flags in '--bits 16' '--bits 8' '--bits 2' '--quant_type int3a --blocksize 40' '--bits_by_layer 0:4,*:2' '--quant_type int4 --double_quant false' '--compute_dtype bf16' '--packing true' \
     '--eval_dataset_size 0.2' '--use_rslora --lora_target_modules q,v --lora_dropout 0.1' \
     '--init_lora_weights gaussian' '--gradient_checkpointing false'; do
     rm -rf "$tmp/w"
