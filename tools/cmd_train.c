@@ -91,11 +91,17 @@ static ql_status create_trainer(session *s) {
     return QL_OK;
 }
 
+/* What a kill between saving and what follows it has left. */
+static ql_status tidy(session *s, int64_t done) {
+    QL_TRY(ql_session_link_best(s));
+    return ql_run_prune(&s->run, s->o->save_total_limit, done);
+}
+
 /* A new run in a folder with an old one forgets it only now that this one is ready. */
 static ql_status begin(session *s) {
-    QL_TRY(s->resumed[0] ? ql_session_link_best(s) : ql_run_start_anew(&s->run));
-    QL_TRY(write_promises(s));
     int64_t done = ql_trainer_done(s->trainer);
+    QL_TRY(s->resumed[0] ? tidy(s, done) : ql_run_start_anew(&s->run));
+    QL_TRY(write_promises(s));
     QL_TRY(ql_run_log_open(&s->run, done));
     return ql_report_to_open(&s->run, s->o->watch.report_to, done, &s->report_to);
 }

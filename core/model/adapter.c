@@ -269,18 +269,34 @@ static const char readme[] = "---\nlibrary_name: peft\ntags:\n- lora\n---\n"
                              "(`PeftModel.from_pretrained(model, folder)`)\n"
                              "or with `qlora generate --adapter folder`.\n";
 
+/* Writes the settings and reads them back. */
+static ql_status write_config(const json_t *config, const char *dir) {
+    char path[QL_PATH_MAX];
+    json_t *file = NULL;
+    QL_TRY(ql_path_join(path, dir, "adapter_config.json"));
+    QL_TRY(ql_json_write(path, config));
+    QL_TRY(ql_json_read(path, &file));
+    bool same = json_equal(file, config);
+    json_decref(file);
+    if (same) return QL_OK;
+    return QL_FAIL(QL_ERR_IO,
+                   "%s: reads back with other content than was written; the disk or memory is "
+                   "damaged",
+                   path);
+}
+
 static ql_status build(ql_model *m, const char *dir) {
     char path[QL_PATH_MAX];
     json_t *c = NULL;
     QL_TRY(config_json(m, &c));
-    ql_status s = ql_path_join(path, dir, "adapter_config.json");
-    if (s == QL_OK) s = ql_json_write(path, c);
+    ql_status s = write_config(c, dir);
     json_decref(c);
     QL_TRY(s);
     QL_TRY(ql_path_join(path, dir, "README.md"));
     QL_TRY(ql_file_replace(path, readme, sizeof readme - 1));
     QL_TRY(ql_path_join(path, dir, "adapter_model.safetensors"));
     QL_TRY(write_values(m, path));
+    ql_file_drop_cache(path);
     return visit_values(m, path, compare_value);
 }
 
