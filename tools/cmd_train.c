@@ -81,6 +81,8 @@ static bool already_complete(const session *s) {
 }
 
 static ql_status create_trainer(session *s) {
+    /* Where device and host share memory, pages that leave the device leave memory. */
+    if (s->job.dev->props.kind == QL_DEV_CPU) s->job.opts.page_dir = s->run.dir;
     QL_TRY(
         ql_trainer_create(s->job.model, &s->job.opts, s->job.dev, &s->job.data.train, &s->trainer));
     ql_progress_end(&s->cli->out);

@@ -93,6 +93,7 @@ static ql_exit open_plan(ql_cli *cli, const ql_job_args *a, ql_job *j) {
                                      plan_length(a, j), compute, &j->opts);
     if (s == QL_OK) s = ql_trainer_plan(j->model, &j->opts, j->dev, &j->plan);
     if (s == QL_OK) s = ql_engine_budget(j->dev, a->train.mem, &j->plan, &j->budget);
+    if (s == QL_OK) s = ql_budget_climb(j->model, j->dev, j->budget, &j->opts, &j->plan, &j->rung);
     return s == QL_OK ? QL_EXIT_OK : ql_fail(&cli->out, QL_STAGE_PLAN, s);
 }
 

@@ -5,6 +5,7 @@
 #ifndef QLORA_TOOLS_JOB_H
 #define QLORA_TOOLS_JOB_H
 
+#include "core/train/budget.h"
 #include "tools/adapter_args.h"
 #include "tools/model_args.h"
 #include "tools/train_args.h"
@@ -30,6 +31,7 @@ typedef struct ql_job {
     ql_train_opts opts;
     ql_memory_report plan;
     uint64_t budget;
+    ql_rung rung; /* what the budget cost; QL_RUNG_COUNT: the run does not fit */
 } ql_job;
 
 /* Opens everything but places nothing on the device. `shapes`: a model without weights will do, and

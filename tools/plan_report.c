@@ -13,30 +13,48 @@
 
 /* ------------------------------------------------------------------ one line */
 
+/* "paged_adamw_32bit", and what of it moves. */
+static void optimizer_text(const ql_job *j, char *out, size_t size) {
+    uint64_t moved = j->plan.host[QL_POOL_OPTIMIZER];
+    int n = snprintf(out, size, "%s", j->opts.optim->name);
+    if (moved && n > 0 && (size_t)n < size)
+        snprintf(out + n, size - (size_t)n, ", %s more paged", ql_text_bytes(moved).s);
+}
+
+static void print_rung(ql_cli *cli, const ql_job *j) {
+    if (j->rung == QL_RUNG_AS_ASKED || j->rung == QL_RUNG_COUNT) return;
+    ql_print(&cli->out, "memory  to fit %s: %s; %s a step move each way, results are the same\n",
+             ql_text_bytes(j->budget).s, ql_rung_text(j->rung), ql_text_bytes(j->plan.page_in).s);
+}
+
 void ql_plan_print(ql_cli *cli, const ql_job *j) {
     const uint64_t *d = j->plan.device;
     bool gib = j->plan.peak_bytes >= 1ull << 30;
     double unit = gib ? 1073741824.0 : 1048576.0;
     const char *name = gib ? "GiB" : "MiB";
-    ql_print(
-        &cli->out,
-        "plan  weights %.2f %s (%s %.3f bit) · %s %.2f · gradients %.2f · optimiser %.2f (%s%s) "
-        "· activations %.2f · logits %.2f · scratch %.2f · peak %.2f of %.2f %s\n",
-        (double)d[QL_POOL_WEIGHTS] / unit, name, ql_model_weight_type(j->model),
-        ql_model_weight_bits(j->model), j->model->opts.full ? "trained" : "adapter",
-        (double)d[QL_POOL_ADAPTERS] / unit, (double)d[QL_POOL_GRADIENTS] / unit,
-        (double)d[QL_POOL_OPTIMIZER] / unit, j->opts.optim->name,
-        j->opts.optim->paged ? ", all resident: no paging yet" : "",
-        (double)d[QL_POOL_ACTIVATIONS] / unit, (double)d[QL_POOL_LOGITS] / unit,
-        (double)d[QL_POOL_SCRATCH] / unit, (double)j->plan.peak_bytes / unit,
-        (double)j->budget / unit, name);
+    char optimizer[96];
+    optimizer_text(j, optimizer, sizeof optimizer);
+    ql_print(&cli->out,
+             "plan  weights %.2f %s (%s %.3f bit) · %s %.2f · gradients %.2f · optimiser %.2f (%s) "
+             "· activations %.2f · logits %.2f · scratch %.2f · peak %.2f of %.2f %s\n",
+             (double)d[QL_POOL_WEIGHTS] / unit, name, ql_model_weight_type(j->model),
+             ql_model_weight_bits(j->model), j->model->opts.full ? "trained" : "adapter",
+             (double)d[QL_POOL_ADAPTERS] / unit, (double)d[QL_POOL_GRADIENTS] / unit,
+             (double)(d[QL_POOL_OPTIMIZER] + d[QL_POOL_STAGING]) / unit, optimizer,
+             (double)d[QL_POOL_ACTIVATIONS] / unit, (double)d[QL_POOL_LOGITS] / unit,
+             (double)d[QL_POOL_SCRATCH] / unit, (double)j->plan.peak_bytes / unit,
+             (double)j->budget / unit, name);
+    print_rung(cli, j);
 }
 
 /* -------------------------------------------------------------- alternatives */
 
+/* The peak of other settings, as the budget makes them. */
 static ql_status plan_with(const ql_job *j, const ql_train_opts *o, uint64_t *peak) {
     ql_memory_report r;
-    QL_TRY(ql_trainer_plan(j->model, o, j->dev, &r));
+    ql_train_opts fitted = *o;
+    ql_rung rung;
+    QL_TRY(ql_budget_climb(j->model, j->dev, j->budget, &fitted, &r, &rung));
     *peak = r.peak_bytes;
     return QL_OK;
 }
@@ -70,13 +88,14 @@ static bool with_batch(const ql_train_opts *o, int32_t batch, ql_train_opts *out
  * keeps least. */
 static ql_status smallest(const ql_job *j, uint64_t *out) {
     ql_train_opts o = j->opts;
-    uint64_t peak = 0;
+    ql_memory_report r;
     *out = j->plan.peak_bytes;
     (void)with_batch(&j->opts, 1, &o);
+    QL_TRY(ql_budget_least_state(j->model, j->dev, &o));
     for (int32_t every = 0; every <= j->model->arch.body.layers; every = every ? 2 * every : 1) {
         o.checkpoint = every;
-        QL_TRY(plan_with(j, &o, &peak));
-        if (peak < *out) *out = peak;
+        QL_TRY(ql_trainer_plan(j->model, &o, j->dev, &r));
+        if (r.peak_bytes < *out) *out = r.peak_bytes;
     }
     return QL_OK;
 }
@@ -118,7 +137,7 @@ ql_status ql_plan_json(const ql_job *j, json_t **out) {
                    {"budget_bytes", j->budget},
                    {"smallest_budget_bytes", least},
                    {"runtime_bytes", runtime_bytes()},
-                   {"paged_bytes_per_step", 0},
+                   {"paged_bytes_per_step", j->plan.page_in + j->plan.page_out},
                    {"mapped_bytes", j->plan.mapped_bytes},
                    {"arena_bytes", j->plan.arena_bytes},
                    {"arena_lower_bound_bytes", j->plan.arena_lower_bound},
@@ -137,7 +156,8 @@ ql_status ql_plan_json(const ql_job *j, json_t **out) {
     json_object_set_new(doc, "types", ql_model_types_json(m));
     json_object_set_new(doc, "compute_dtype",
                         json_string(j->opts.compute == QL_BF16 ? "bf16" : "fp32"));
-    json_object_set_new(doc, "optimizer_resident", json_true());
+    json_object_set_new(doc, "optimizer_resident", json_boolean(j->plan.page_in == 0));
+    json_object_set_new(doc, "rung", json_integer(j->rung));
     json_object_set_new(doc, "fits", json_boolean(j->plan.peak_bytes <= j->budget));
     json_object_set_new(doc, "max_seq_len", json_integer(j->opts.max_len));
     json_object_set_new(doc, "per_device_train_batch_size", json_integer(j->opts.batch));

@@ -43,6 +43,7 @@ ql_status ql_train_args_opts(const ql_cli *cli, const ql_train_args *a, const ql
     o.beta2 = a->beta2;
     o.epsilon = a->epsilon;
     o.momentum = a->momentum;
+    o.opt_budget = a->opt_page_budget;
     o.optim = ql_optim_find(a->optim);
     o.label_smoothing = a->smoothing;
     o.model_dropout = a->model_dropout;

@@ -10,6 +10,7 @@ typedef struct ql_train_args {
     int64_t batch, accumulate, max_steps, warmup_steps, checkpoint_every, data_seed;
     double epochs, lr, warmup_ratio, weight_decay, max_grad_norm, beta1, beta2, epsilon, smoothing;
     double momentum;
+    uint64_t opt_page_budget;
     bool gradient_checkpointing, full, model_dropout;
     uint64_t mem;
 } ql_train_args;
@@ -166,6 +167,11 @@ typedef struct ql_train_args {
          .fallback = "sft",                                                                        \
          .choices = "sft|dpo orpo",                                                                \
          .help = "what is minimized"},                                                             \
+        {.name = "opt_page_budget",                                                                \
+         .kind = QL_ARG_SIZE,                                                                      \
+         .flags = QL_ARG_ADVANCED,                                                                 \
+         .at = offsetof(T, f.opt_page_budget),                                                     \
+         .help = "device memory for a paged optimizer's state  [as --mem leaves]"},                \
     {                                                                                              \
         .name = "mem", .kind = QL_ARG_SIZE, .at = offsetof(T, f.mem),                              \
         .help = "never use more device memory than SIZE  [all free]"                               \

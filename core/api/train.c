@@ -39,6 +39,7 @@ static ql_status core_opts(const qlora_model *m, const qlora_data *d, const qlor
     c.beta2 = o.beta2;
     c.epsilon = o.epsilon;
     c.momentum = o.momentum;
+    c.opt_budget = o.opt_page_budget;
     c.label_smoothing = o.label_smoothing;
     c.model_dropout = !o.no_model_dropout;
     c.seed = o.seed;

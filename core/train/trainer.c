@@ -117,7 +117,6 @@ static uint64_t update_scratch(const ql_trainer *t) {
 }
 
 /* The arena and the sum {squares, non-finite} of the norm. */
-#define SUM_BYTES 64
 static ql_status report(ql_trainer *t) {
     ql_memory_report *r = &t->report;
     memset(r, 0, sizeof *r);
@@ -129,7 +128,10 @@ static ql_status report(ql_trainer *t) {
         r->device[QL_POOL_SCRATCH] += scratch - r->arena_bytes;
         r->arena_bytes = scratch;
     }
-    r->device[QL_POOL_OPTIMIZER] += SUM_BYTES + t->opt.bytes;
+    r->device[QL_POOL_OPTIMIZER] += QL_OPT_SUM_BYTES + t->opt.device_bytes;
+    r->device[QL_POOL_STAGING] += QL_OPT_SLOTS * t->opt.slot_bytes;
+    r->host[QL_POOL_OPTIMIZER] += t->opt.host_bytes;
+    r->page_in = r->page_out = ql_opt_layout_traffic(&t->opt);
     ql_model_report(t->m, r);
     for (int i = 0; i < QL_POOL_COUNT; i++) r->peak_bytes += r->device[i];
     return QL_OK;
@@ -144,7 +146,8 @@ static ql_status plan(ql_model *m, const ql_train_opts *o, ql_device *dev, ql_tr
     t->dev = dev;
     t->notes = json_object();
     ql_status s = t->notes ? make_graphs(t) : QL_NOMEM("a trainer");
-    if (s == QL_OK) s = ql_opt_state_plan(m, o->optim, o->momentum, dev->props.align, &t->opt);
+    if (s == QL_OK)
+        s = ql_opt_layout_plan(m, o->optim, o->momentum, dev->props.align, o->opt_budget, &t->opt);
     if (s == QL_OK) s = report(t);
     if (s != QL_OK) {
         ql_trainer_free(t);
@@ -185,9 +188,8 @@ static ql_status allocate(ql_trainer *t, const ql_dataset *data) {
     QL_TRY(b->queue_create(t->dev, &t->queue));
     QL_TRY(ql_model_place(t->m, t->dev, t->queue));
     QL_TRY(b->buffer_alloc(t->dev, QL_MEM_DEVICE, t->report.arena_bytes, &t->arena));
-    QL_TRY(b->buffer_alloc(t->dev, QL_MEM_DEVICE, SUM_BYTES, &t->sum));
-    if (t->opt.bytes) QL_TRY(b->buffer_alloc(t->dev, QL_MEM_DEVICE, t->opt.bytes, &t->state));
-    QL_TRY(ql_opt_state_reset(&t->opt, t->queue, t->state));
+    QL_TRY(b->buffer_alloc(t->dev, QL_MEM_DEVICE, QL_OPT_SUM_BYTES, &t->sum));
+    QL_TRY(ql_opt_store_create(&t->opt, t->queue, t->o.page_dir, &t->store));
     QL_TRY(ql_graph_bind(t->train, t->m, t->arena));
     if (t->loss) QL_TRY(ql_graph_bind(t->loss, t->m, t->arena));
     if (t->predictor.graph) QL_TRY(ql_predictor_bind(&t->predictor, t->arena));
@@ -228,8 +230,8 @@ void ql_trainer_free(ql_trainer *t) {
     ql_predictor_free(&t->predictor);
     t->dev->backend->buffer_free(t->arena);
     t->dev->backend->buffer_free(t->sum);
-    t->dev->backend->buffer_free(t->state);
-    ql_opt_state_free(&t->opt);
+    ql_opt_store_free(&t->store);
+    ql_opt_layout_free(&t->opt);
     if (t->m->queue == t->queue) t->m->queue = NULL;
     t->dev->backend->queue_destroy(t->queue);
     for (int32_t i = 0; t->batches && i < t->o.accumulate; i++) ql_batch_free(&t->batches[i]);
@@ -306,6 +308,7 @@ ql_status ql_trainer_gradients(ql_trainer *t, const ql_batch *const *batches, in
     ql_fill_args zero = {range(t->m->gradients, 0, 0, t->m->n_trained), 0.0f};
     QL_TRY(ql_run_fill(t->queue, &zero));
     QL_TRY(put_step_block(t, weight));
+    QL_TRY(ql_opt_store_prefetch(&t->store));
     double sum = 0;
     for (int32_t i = 0; i < n; i++) {
         QL_TRY(ql_graph_set_batch(t->train, t->queue, batches[i]));
@@ -323,12 +326,7 @@ static ql_status update(ql_trainer *t) {
                                 .epsilon = t->o.epsilon,
                                 .weight_decay = t->o.weight_decay,
                                 .momentum = t->o.momentum};
-    for (int32_t i = 0; i < t->opt.n_runs; i++) {
-        ql_opt_step_args a = ql_opt_run_args(&t->opt, &t->opt.runs[i], t->m, t->state, &hyper);
-        a.step = step_mat(t);
-        QL_TRY(ql_run_opt_step(t->queue, &a));
-    }
-    return QL_OK;
+    return ql_opt_store_update(&t->store, t->queue, t->m, step_mat(t), &hyper);
 }
 
 static ql_status apply(ql_trainer *t, ql_step_metrics *out) {

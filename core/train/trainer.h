@@ -27,7 +27,10 @@ typedef struct ql_train_opts {
     ql_schedule schedule;   /* learning rate over steps; total is filled in                      */
     const ql_optim *optim;  /* adamw                                                           */
     double weight_decay, max_grad_norm, beta1, beta2, epsilon;
-    double momentum; /* of SGD (0.9)                                                    */
+    double momentum;      /* of SGD (0.9)                                                    */
+    uint64_t opt_budget;  /* device bytes of a paged optimizer's state; 0 = all resident     */
+    const char *page_dir; /* pages that leave the device lie in a file in this folder, which
+                             outlives the trainer; NULL = in host memory                     */
     double label_smoothing;
     int32_t checkpoint;   /* blocks per gradient-checkpointing segment; 0 = off (1)            */
     int32_t logits_chunk; /* rows of logits at once (64)                                       */
@@ -63,6 +66,8 @@ typedef struct ql_trainer ql_trainer;
 /* The training graph that these options mean for a model. */
 ql_graph_opts ql_train_graph_opts(const ql_model *m, const ql_train_opts *o);
 
+/* Beside the optimizer's state: the sum {squares, non-finite} of the norm. */
+#define QL_OPT_SUM_BYTES 64
 /* Exact device bytes of a trainer for this model (open, adapters attached, not placed). */
 QL_NODISCARD ql_status ql_trainer_plan(ql_model *m, const ql_train_opts *o, ql_device *dev,
                                        ql_memory_report *out);

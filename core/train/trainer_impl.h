@@ -4,6 +4,7 @@
 
 #include "core/base/json.h"
 #include "core/train/feed.h"
+#include "core/train/optim_store.h"
 
 struct ql_trainer {
     ql_model *m;
@@ -12,8 +13,9 @@ struct ql_trainer {
     ql_queue *queue;
     ql_graph *train, *loss;
     ql_predictor predictor; /* empty without opts.evaluate and for plain decoders */
-    ql_opt_state opt;
-    ql_buffer *arena, *sum, *state; /* state: what `opt` lays out */
+    ql_opt_layout opt;
+    ql_opt_store store;
+    ql_buffer *arena, *sum;
     ql_memory_report report;
     float *losses;     /* host copy of a micro-batch's losses      */
     ql_batch *batches; /* [accumulate]                             */

@@ -41,6 +41,8 @@ typedef struct ql_memory_report {
     uint64_t arena_lower_bound;     /* max over records of live bytes: no arena can be smaller */
     uint64_t arena_bytes;           /* the arena that is allocated                        */
     int32_t peak_record;            /* tape index at which the arena peak occurs          */
+    uint64_t page_in, page_out;     /* bytes of optimizer state that a step moves to the device
+                                       and back                                            */
 } ql_memory_report;
 
 #ifdef __cplusplus

@@ -321,6 +321,10 @@ typedef struct qlora_train_opts {
     bool evaluate;            /* true: reserve what qlora_trainer_evaluate needs               */
     const char *optim;        /* adamw (default) adamw_8bit lion lion_8bit sgd sgd_8bit        */
     double momentum;          /* 0.9: of sgd; 0 = none                                         */
+    uint64_t
+        opt_page_budget; /* device bytes for the state of a paged optimizer ("paged_adamw_32bit",
+                            ...); what is over moves to host memory between its uses with the
+                            same results; 0 (default) = all on the device                 */
 } qlora_train_opts;
 
 QL_API void qlora_train_opts_init(qlora_train_opts *o, size_t size);

@@ -158,18 +158,28 @@ peak=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["peak_byt
 least=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["smallest_budget_bytes"])' "$tmp/out")
 [ "$least" -lt "$peak" ] || fail "smallest_budget_bytes $least should be below $peak"
 budget() {
+    out_dir=$1
+    shift
     run train -m "$model" --dataset "$tmp/rows.jsonl" --dataset_format tokens --per_device_train_batch_size 8 \
-        --gradient_accumulation_steps 1 --max_steps 1 --output_dir "$tmp/budget" "$@"
+        --gradient_accumulation_steps 1 --max_steps 3 --logging_steps 1 --output_dir "$tmp/$out_dir" "$@"
 }
-budget --mem $((peak - 1))
+budget never --optim adamw --mem $((peak - 1))
 expect_rc 5
 expect_err '^error: .*This fits and gives the same results: .*--per_device_train_batch_size 4 --gradient_accumulation_steps 2'
-[ -e "$tmp/budget" ] && fail 'nothing should have been started'
-budget --mem $((least - 1))
+[ -e "$tmp/never" ] && fail 'nothing should have been started'
+# A paged optimizer gives up memory by itself, says so, keeps to the plan and to the bytes.
+budget roomy --mem "$peak"
+expect_rc 0
+log "$tmp/roomy" '[r["paged_bytes"] for r in d] == [0, 0, 0]'
+budget tight --mem $((peak - 100000))
+expect_rc 0
+expect_out '^memory  to fit .*pages of the optimizer.s state leave the device'
+log "$tmp/tight" 'all(r["paged_bytes"] > 0 and r["mem_bytes"] <= '$((peak - 100000))' for r in d)'
+same "$tmp/roomy/adapter/adapter_model.safetensors" "$tmp/tight/adapter/adapter_model.safetensors"
+same_state "$tmp/roomy" "$tmp/tight" 3
+budget never --mem $((least - 1))
 expect_rc 5
 expect_err '^error: .*smallest budget'
-budget --mem "$peak"
-expect_rc 0
 
 # Three steps without finite gradients end the run (here: a norm weight that is NaN).
 cp -r "$model" "$tmp/sick"

@@ -320,10 +320,10 @@ static void req_17_gpt3_has_eighteen_million_lora_parameters(void **state) {
     ql_model_report(m, &r);
     assert_int_equal(r.device[QL_POOL_ADAPTERS],
                      18874368 * sizeof(float)); /* fp32 while training */
-    ql_opt_state adamw;
-    OK(ql_opt_state_plan(m, ql_optim_find("adamw"), 0, 64, &adamw));
-    assert_int_equal(adamw.bytes, 2 * 18874368 * sizeof(float));
-    ql_opt_state_free(&adamw);
+    ql_opt_layout adamw;
+    OK(ql_opt_layout_plan(m, ql_optim_find("adamw"), 0, 64, 0, &adamw));
+    assert_int_equal(adamw.device_bytes, 2 * 18874368 * sizeof(float));
+    ql_opt_layout_free(&adamw);
     ql_lora_config_free(&c);
     ql_model_close(m);
 }

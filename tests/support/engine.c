@@ -85,12 +85,25 @@ ql_dataset engine_data(int n, int longest, int32_t vocab) {
     return d;
 }
 
+/* Bytes of a field of one page. */
+static size_t field_bytes(const ql_opt_layout *l, const ql_opt_part *p, int32_t page) {
+    const ql_opt_page *at = &l->pages[page];
+    return ql_opt_field_span(l, l->runs[at->run].coded, at->n, p->field).bytes;
+}
+
 unsigned char *engine_state(ql_trainer *t, size_t *bytes) {
     ql_model *m = ql_trainer_model(t);
-    size_t one = m->n_trained * sizeof(float);
-    unsigned char *out = calloc(1, one + t->opt.bytes);
-    OK(m->dev->backend->read(m->queue, m->trained, 0, out, one));
-    if (t->opt.bytes) OK(m->dev->backend->read(m->queue, t->state, 0, out + one, t->opt.bytes));
-    *bytes = one + t->opt.bytes;
+    size_t values = m->n_trained * sizeof(float), n = values;
+    unsigned char *out = calloc(1, values + t->opt.device_bytes + t->opt.host_bytes);
+    OK(m->dev->backend->read(m->queue, m->trained, 0, out, values));
+    ql_opt_part p;
+    for (int32_t i = 0; ql_opt_part_at(&t->opt, i, &p); i++) {
+        for (int32_t k = p.page; k < p.page_end; k++) {
+            size_t size = field_bytes(&t->opt, &p, k);
+            OK(ql_opt_store_read(&t->store, m->queue, &p, k, 0, size, out + n));
+            n += size;
+        }
+    }
+    *bytes = n;
     return out;
 }

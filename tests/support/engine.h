@@ -28,7 +28,8 @@ ql_model *engine_model(const char *name, int bits, int r, double dropout);
 /* n examples of 4 + 3 i tokens (cut to `longest`), ids from a fixed generator, everything labelled
  * but the first third. */
 ql_dataset engine_data(int n, int longest, int32_t vocab);
-/* All trained values and moments of a trainer as bytes; free with free(). */
+/* All trained values, then all moments of a trainer as its checkpoints write them (the same
+ * whatever its pages); free with free(). */
 unsigned char *engine_state(ql_trainer *t, size_t *bytes);
 
 #endif

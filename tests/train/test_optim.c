@@ -62,7 +62,7 @@ static void every_listed_name_is_found_and_tested(void **state) {
 
 /* ---------------------------------------------------------------- layout */
 
-static const ql_opt_run *run_of(const ql_opt_state *s, uint64_t element) {
+static const ql_opt_run *run_of(const ql_opt_layout *s, uint64_t element) {
     for (int32_t i = 0; i < s->n_runs; i++) {
         const ql_opt_run *r = &s->runs[i];
         if (element >= r->first && element < r->first + r->n) return r;
@@ -106,12 +106,16 @@ static void the_first_step_of_8_bits_is_that_of_32(void **state) {
     size_t na = 0, nb = 0, values = a.m->n_trained * sizeof(float);
     unsigned char *x = engine_state(a.t, &na), *y = engine_state(b.t, &nb);
     assert_memory_equal(x, y, values);
-    const float *m32 = (const float *)(y + values) + b.t->opt.runs[0].m / sizeof(float);
+    const float *m32 = (const float *)(y + values);
     int64_t blocks = 0;
-    for (int32_t i = 0; i < a.t->opt.n_runs; i++) {
-        const ql_opt_run *r = &a.t->opt.runs[i];
-        if (!r->coded) continue;
-        const float *absmax = (const float *)(x + values + r->m_absmax);
+    ql_opt_part p;
+    for (int32_t i = 0; ql_opt_part_at(&a.t->opt, i, &p); i++) {
+        if (p.field != QL_OPT_M_ABSMAX) continue;
+        const ql_opt_run *r = &a.t->opt.runs[a.t->opt.pages[p.page].run];
+        float absmax[256];
+        assert_true(p.count <= 256 && p.page_end == p.page + 1);
+        OK(ql_opt_store_read(&a.t->store, a.m->queue, &p, p.page, 0, p.count * sizeof(float),
+                             absmax));
         for (uint64_t k = 0; k < r->n; k += 256, blocks++) {
             float top = 0;
             for (uint64_t e = k; e < k + 256 && e < r->n; e++)
@@ -139,7 +143,7 @@ static void the_plan_is_what_is_allocated_and_8_bits_are_a_quarter(void **state)
         OK(ql_trainer_plan(j.m, &s.o, j.dev, &plan));
         assert_int_equal(plan.peak_bytes, r->peak_bytes);
         assert_int_equal(engine_counts(j.dev).device_peak, plan.peak_bytes);
-        bytes[i] = j.t->opt.bytes;
+        bytes[i] = j.t->opt.device_bytes;
         uint64_t full = (uint64_t)optims[i].moments * j.m->n_trained * sizeof(float);
         if (!s.o.optim->coded) {
             assert_int_equal(bytes[i], full);
@@ -155,7 +159,7 @@ static void sgd_without_momentum_keeps_nothing(void **state) {
     setup s = wide("sgd", 1.0);
     s.o.momentum = 0;
     job j = start(&s);
-    assert_int_equal(j.t->opt.bytes, 0);
+    assert_int_equal(j.t->opt.device_bytes, 0);
     ql_step_metrics m;
     OK(ql_trainer_step(j.t, &m));
     OK(ql_trainer_save(j.t, temp_path("none")));
@@ -197,6 +201,7 @@ static void every_optimizer_resumes_bit_for_bit(void **state) {
         steps(&b, 2, m);
         OK(ql_trainer_save(b.t, temp_path("two")));
         stop(&b);
+        if (s.o.optim->paged) s.o.opt_budget = 50000; /* and with other pages */
         job c = start(&s);
         OK(ql_trainer_resume(c.t, temp_path("two")));
         steps(&c, 2, m);
@@ -204,6 +209,104 @@ static void every_optimizer_resumes_bit_for_bit(void **state) {
         stop(&a);
         stop(&c);
     }
+}
+
+/* ---------------------------------------------------------------- pages */
+
+/* Runs `s` for 30 steps with the budget; its bytes, and what it planned. */
+static unsigned char *paged_run(setup s, uint64_t budget, bool on_disk, size_t *bytes,
+                                ql_memory_report *plan) {
+    s.o.opt_budget = budget;
+    s.o.page_dir = on_disk ? temp_folder() : NULL;
+    s.o.max_steps = 30;
+    job j = start(&s);
+    *plan = *ql_trainer_report(j.t);
+    ql_counts before = engine_counts(j.dev);
+    assert_int_equal(before.device_peak, plan->peak_bytes);
+    assert_int_equal(before.peak[QL_MEM_HOST], on_disk ? 0 : plan->host[QL_POOL_OPTIMIZER]);
+    ql_step_metrics m[30];
+    steps(&j, 30, m);
+    unsigned char *state = engine_state(j.t, bytes); /* all moves are finished */
+    ql_counts after = engine_counts(j.dev);
+    uint64_t moved = on_disk ? 0 : 30 * (plan->page_in + plan->page_out);
+    assert_int_equal(after.copy_bytes - before.copy_bytes, moved);
+    assert_int_equal(after.device_peak, plan->peak_bytes);
+    stop(&j);
+    return state;
+}
+
+/* Budgets of 100, 50, 20, 10 and 5 % and the smallest: the same bytes after 30 steps, the device
+ * never above the plan, exactly the planned bytes moved. */
+static void any_budget_gives_the_same_bytes(void **state) {
+    (void)state;
+    static const char *const names[] = {"paged_adamw_32bit", "paged_adamw_8bit", "paged_lion_8bit"};
+    static const int percent[] = {100, 50, 20, 10, 5, 0};
+    for (int k = 0; k < 3; k++) {
+        setup s = wide(names[k], 3e-3);
+        ql_memory_report whole, plan;
+        size_t want_bytes = 0, bytes = 0;
+        unsigned char *want = paged_run(s, 0, false, &want_bytes, &whole);
+        job j = start(&s);
+        uint64_t full = ql_opt_layout_full(&j.t->opt), least = ql_opt_layout_least(&j.t->opt);
+        stop(&j);
+        assert_int_equal(whole.page_in, 0);
+        for (int i = 0; i < 6; i++) {
+            uint64_t budget = full * (uint64_t)percent[i] / 100;
+            if (budget < least) budget = least;
+            unsigned char *got = paged_run(s, budget, i % 2, &bytes, &plan);
+            assert_int_equal(bytes, want_bytes);
+            assert_memory_equal(got, want, bytes);
+            assert_true(plan.peak_bytes <= whole.peak_bytes - full + budget);
+            assert_int_equal(plan.page_in == 0, budget >= full);
+            free(got);
+        }
+        free(want);
+    }
+}
+
+static void a_budget_that_is_too_small_or_of_no_use_is_a_sentence(void **state) {
+    (void)state;
+    ql_device *dev = engine_device(1);
+    ql_model *m = engine_model("tiny-llama", 4, 64, 0);
+    setup s = wide("paged_adamw_32bit", 1e-2);
+    ql_memory_report plan;
+    s.o.opt_budget = 100;
+    FAILS(ql_trainer_plan(m, &s.o, dev, &plan), QL_ERR_NOMEM_DEV,
+          "smallest --opt_page_budget is 4096");
+    s = wide("adamw", 1e-2);
+    s.o.opt_budget = 1 << 20;
+    FAILS(ql_trainer_plan(m, &s.o, dev, &plan), QL_ERR_INVALID, "paged_adamw_32bit");
+    ql_model_close(m);
+    engine_close(dev);
+    s = wide("paged_adamw_32bit", 1e-2);
+    s.o.opt_budget = 1 << 16;
+    s.o.page_dir = temp_path("absent");
+    dev = engine_device(1);
+    m = engine_model("tiny-llama", 4, 64, 0);
+    ql_dataset d = engine_data(4, 20, (int32_t)m->arch.vocab);
+    ql_trainer *t = NULL;
+    FAILS(ql_trainer_create(m, &s.o, dev, &d, &t), QL_ERR_IO, "no room for a page file");
+    ql_model_close(m);
+    ql_dataset_free(&d);
+    engine_close(dev);
+}
+
+/* Every copy and every allocation of a paged run fails once: a status, no crash, nothing leaks. */
+static void failing_moves_are_a_status(void **state) {
+    (void)state;
+    setup s = wide("paged_adamw_8bit", 1e-2);
+    s.o.opt_budget = 40000;
+    int failures = 0;
+    for (uint64_t n = 1; n < 400; n += 7) {
+        job j = start(&s);
+        ql_counting_fail(j.dev, QL_FAULT_COPY, n);
+        ql_step_metrics m;
+        ql_status st = QL_OK;
+        for (int i = 0; i < 3 && st == QL_OK; i++) st = ql_trainer_step(j.t, &m);
+        failures += st != QL_OK;
+        stop(&j);
+    }
+    assert_true(failures > 20);
 }
 
 int main(void) {
@@ -215,6 +318,9 @@ int main(void) {
         cmocka_unit_test(sgd_without_momentum_keeps_nothing),
         cmocka_unit_test(every_optimizer_learns),
         cmocka_unit_test(every_optimizer_resumes_bit_for_bit),
+        cmocka_unit_test(any_budget_gives_the_same_bytes),
+        cmocka_unit_test(a_budget_that_is_too_small_or_of_no_use_is_a_sentence),
+        cmocka_unit_test(failing_moves_are_a_status),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
