@@ -21,11 +21,11 @@ typedef struct ql_adapter_args {
         .at = offsetof(T, f), .value = "A", .help = help_text                                      \
     }
 
-/* A setting that is text; not given = as PEFT's default. */
-#define QL_ADAPTER_TEXT_ARG(T, f, flag, word, help_text)                                           \
+/* A setting that is text, in a file also of this form; not given = as PEFT's default. */
+#define QL_ADAPTER_TEXT_ARG(T, f, form, flag, word, help_text)                                     \
     {                                                                                              \
-        .name = flag, .kind = QL_ARG_TEXT, .flags = QL_ARG_ADVANCED, .at = offsetof(T, f),         \
-        .value = word, .help = help_text                                                           \
+        .name = flag, .kind = QL_ARG_TEXT, .flags = QL_ARG_ADVANCED | (form),                      \
+        .at = offsetof(T, f), .value = word, .help = help_text                                     \
     }
 
 /* Rows of a flag table for the member `f` (a ql_adapter_args). */
@@ -52,6 +52,7 @@ typedef struct ql_adapter_args {
         {.name = "lora_target_modules",                                                            \
          .also = "--targets",                                                                      \
          .kind = QL_ARG_TEXT,                                                                      \
+         .flags = QL_ARG_LIST,                                                                     \
          .at = offsetof(T, f.targets),                                                             \
          .fallback = "all-linear",                                                                 \
          .value = "LIST",                                                                          \
@@ -68,20 +69,20 @@ typedef struct ql_adapter_args {
          .fallback = "false",                                                                      \
          .value = "B",                                                                             \
          .help = "DoRA: a trained magnitude for each row of W + s B A"},                           \
-        QL_ADAPTER_TEXT_ARG(T, f.rank_pattern, "rank_pattern", "P",                                \
+        QL_ADAPTER_TEXT_ARG(T, f.rank_pattern, QL_ARG_MAP, "rank_pattern", "P",                    \
                             "ranks of some modules: q_proj=16,mlp.down_proj=4, or JSON"),          \
-        QL_ADAPTER_TEXT_ARG(T, f.alpha_pattern, "alpha_pattern", "P",                              \
+        QL_ADAPTER_TEXT_ARG(T, f.alpha_pattern, QL_ARG_MAP, "alpha_pattern", "P",                  \
                             "alpha of some modules, likewise"),                                    \
-        QL_ADAPTER_TEXT_ARG(T, f.saved, "modules_to_save", "LIST",                                 \
+        QL_ADAPTER_TEXT_ARG(T, f.saved, QL_ARG_LIST, "modules_to_save", "LIST",                    \
                             "modules trained and saved whole; a classifier always is"),            \
-        QL_ADAPTER_TEXT_ARG(T, f.exclude, "exclude_modules", "LIST",                               \
+        QL_ADAPTER_TEXT_ARG(T, f.exclude, QL_ARG_LIST, "exclude_modules", "LIST",                  \
                             "modules without adapter, written like lora_target_modules"),          \
-        QL_ADAPTER_TEXT_ARG(T, f.layers, "layers_to_transform", "LIST",                            \
+        QL_ADAPTER_TEXT_ARG(T, f.layers, QL_ARG_LIST, "layers_to_transform", "LIST",               \
                             "adapters in these layers only: 0,1,5-7"),                             \
-        QL_ADAPTER_TEXT_ARG(T, f.layers_pattern, "layers_pattern", "LIST",                         \
+        QL_ADAPTER_TEXT_ARG(T, f.layers_pattern, QL_ARG_LIST, "layers_pattern", "LIST",            \
                             "module that holds those layers: layers, h, block"),                   \
-        QL_ADAPTER_TEXT_ARG(T, f.tokens, "trainable_token_indices", "LIST",                        \
-                            "token ids whose embedding is trained: 5,6,9-12, or JSON"),            \
+        QL_ADAPTER_TEXT_ARG(T, f.tokens, QL_ARG_LIST | QL_ARG_MAP, "trainable_token_indices",      \
+                            "LIST", "token ids whose embedding is trained: 5,6,9-12, or JSON"),    \
     {                                                                                              \
         .name = "init_lora_weights", .kind = QL_ARG_CHOICE, .at = offsetof(T, f.init),             \
         .fallback = "true", .choices = "true gaussian|loftq pissa olora eva corda",                \

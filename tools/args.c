@@ -1,4 +1,4 @@
-/* args.c - the flag parser behind args.h. */
+/* args.c - tables of flags: finding one, setting one, defaults, help. The command line: argv.c. */
 #include "tools/args.h"
 
 #include <errno.h>
@@ -7,94 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/known.h"
-
-#define MAX_NAME 64 /* longest flag or word that is compared */
-
-/* -------------------------------------------------------------------- names */
-
-/* Next word of a list separated by spaces (or '|'): length, 0 at the end. */
-static size_t next_word(const char **list) {
-    *list += strspn(*list, " |");
-    return strcspn(*list, " |");
-}
-
-bool ql_names_have(const char *names, const char *word) {
-    size_t len = strlen(word);
-    for (size_t n = next_word(&names); n > 0; names += n, n = next_word(&names)) {
-        if (n == len && memcmp(names, word, n) == 0) return true;
-    }
-    return false;
-}
-
-/* Edits that turn a into b: insert, delete, replace, swap neighbours. O(|a| |b|), names are short.
- */
-static size_t edit_distance(const char *a, size_t na, const char *b, size_t nb) {
-    size_t row[3][MAX_NAME + 1];
-    if (na > MAX_NAME || nb > MAX_NAME) return SIZE_MAX;
-    for (size_t j = 0; j <= nb; j++) row[0][j] = j;
-    for (size_t i = 1; i <= na; i++) {
-        size_t *cur = row[i % 3], *prev = row[(i + 2) % 3], *prev2 = row[(i + 1) % 3];
-        cur[0] = i;
-        for (size_t j = 1; j <= nb; j++) {
-            size_t best = prev[j - 1] + (a[i - 1] != b[j - 1]);
-            if (prev[j] + 1 < best) best = prev[j] + 1;
-            if (cur[j - 1] + 1 < best) best = cur[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-                prev2[j - 2] + 1 < best) {
-                best = prev2[j - 2] + 1;
-            }
-            cur[j] = best;
-        }
-    }
-    return row[na % 3][nb];
-}
-
-/* Copies `word` without leading dashes, hyphens as underscores; false when it is too long. */
-static bool plain_name(const char *word, size_t len, char out[MAX_NAME + 1]) {
-    while (len > 0 && *word == '-') {
-        word++;
-        len--;
-    }
-    if (len > MAX_NAME) return false;
-    for (size_t i = 0; i < len; i++) out[i] = word[i] == '-' ? '_' : word[i];
-    out[len] = '\0';
-    return true;
-}
-
-/* A name is near when it is below this many edits away. */
-static size_t near_limit(size_t len) {
-    return len < 6 ? 3 : len / 3 + 2;
-}
-
-bool ql_nearest_name(const char *names, const char *word, char *out, size_t size) {
-    char plain[MAX_NAME + 1];
-    if (!plain_name(word, strlen(word), plain)) return false;
-    size_t len = strlen(plain), best = near_limit(len);
-    bool found = false;
-    for (size_t n = next_word(&names); n > 0; names += n, n = next_word(&names)) {
-        size_t d = edit_distance(plain, len, names, n);
-        if (d < best && n < size) {
-            best = d;
-            memcpy(out, names, n);
-            out[n] = '\0';
-            found = true;
-        }
-    }
-    return found;
-}
+/* ------------------------------------------------------------------- tables */
 
 const ql_arg *ql_arg_find(const ql_arg *args, size_t n, const char *name) {
-    char plain[MAX_NAME + 1];
+    char plain[QL_NAME_MAX + 1];
     bool is_short = name[0] == '-' && name[1] != '-';
-    if (!plain_name(name, strlen(name), plain)) return NULL;
+    if (!ql_plain_name(name, strlen(name), plain)) return NULL;
     for (size_t i = 0; i < n; i++) {
         if (!is_short && strcmp(args[i].name, plain) == 0) return &args[i];
         const char *also = args[i].also ? args[i].also : "";
-        for (size_t w = next_word(&also); w > 0; also += w, w = next_word(&also)) {
-            char other[MAX_NAME + 1];
+        for (size_t w = ql_next_name(&also); w > 0; also += w, w = ql_next_name(&also)) {
+            char other[QL_NAME_MAX + 1];
             bool other_short = also[0] == '-' && also[1] != '-';
-            if (other_short != is_short || !plain_name(also, w, other)) continue;
+            if (other_short != is_short || !ql_plain_name(also, w, other)) continue;
             if (strcmp(other, plain) == 0) return &args[i];
         }
     }
@@ -103,7 +28,7 @@ const ql_arg *ql_arg_find(const ql_arg *args, size_t n, const char *name) {
 
 /* ------------------------------------------------------------------- values */
 
-static bool parse_bool(const char *text, bool *out) {
+bool ql_text_is_bool(const char *text, bool *out) {
     static const char *const words[] = {"false", "true", "no", "yes", "off", "on", "0", "1"};
     char low[8];
     size_t len = strlen(text);
@@ -143,11 +68,20 @@ static bool has_range(const ql_arg *a) {
     return a->lo != 0 || a->hi != 0;
 }
 
+/* "1e3", "100.0": whole numbers that a program wrote as real ones. */
+static bool whole_real(const char *text, long long *out) {
+    char *end;
+    double x = strtod(text, &end);
+    if (*end != '\0' || !(fabs(x) < 0x1p53) || x != floor(x) || strpbrk(text, "xXpP")) return false;
+    *out = (long long)x;
+    return true;
+}
+
 static ql_status set_int(const ql_arg *a, int64_t *out, const char *flag, const char *text) {
     char *end;
     errno = 0;
     long long v = strtoll(text, &end, 10);
-    if (end == text || *end != '\0' || errno == ERANGE) {
+    if (end == text || errno == ERANGE || (*end != '\0' && !whole_real(text, &v))) {
         return QL_FAIL(QL_ERR_INVALID, "%s takes a whole number, not '%s'", flag, text);
     }
     if (has_range(a) && ((double)v < a->lo || (double)v > a->hi)) {
@@ -174,6 +108,9 @@ static ql_status set_real(const ql_arg *a, double *out, const char *flag, const 
 static ql_status set_choice(const ql_arg *a, const char **out, const char *flag, const char *text) {
     const char *later = strchr(a->choices, '|');
     size_t now_len = later ? (size_t)(later - a->choices) : strlen(a->choices);
+    bool on;
+    if (ql_names_have(a->choices, "true") && ql_text_is_bool(text, &on))
+        text = on ? "true" : "false";
     if (later && ql_names_have(later, text)) {
         return QL_FAIL(QL_ERR_INVALID, "%s %s is known, not available in this version", flag, text);
     }
@@ -189,7 +126,7 @@ ql_status ql_arg_set(const ql_arg *a, void *opts, const char *flag, const char *
     void *field = (char *)opts + a->at;
     switch (a->kind) {
     case QL_ARG_BOOL:
-        if (parse_bool(text, field)) return QL_OK;
+        if (ql_text_is_bool(text, field)) return QL_OK;
         return QL_FAIL(QL_ERR_INVALID, "%s takes true or false, not '%s'", flag, text);
     case QL_ARG_INT: return set_int(a, field, flag, text);
     case QL_ARG_REAL: return set_real(a, field, flag, text);
@@ -202,51 +139,7 @@ ql_status ql_arg_set(const ql_arg *a, void *opts, const char *flag, const char *
     return QL_FAIL(QL_ERR_INTERNAL, "%s has the unknown kind %d", flag, (int)a->kind);
 }
 
-ql_status ql_args_defaults(const ql_arg_table *tables, size_t n_tables) {
-    for (size_t t = 0; t < n_tables; t++) {
-        for (size_t i = 0; i < tables[t].n; i++) {
-            const ql_arg *a = &tables[t].args[i];
-            if (a->fallback) QL_TRY(ql_arg_set(a, tables[t].opts, a->name, a->fallback));
-        }
-    }
-    return QL_OK;
-}
-
-/* ------------------------------------------------------------------ parsing */
-
-static ql_status unknown_flag(const ql_arg_table *tables, size_t n_tables, const char *flag) {
-    char plain[MAX_NAME + 1] = "";
-    if (!plain_name(flag, strlen(flag), plain)) {
-        return QL_FAIL(QL_ERR_INVALID, "unknown flag '%.40s...'", flag);
-    }
-    if (ql_known_flag(plain)) {
-        return QL_FAIL(QL_ERR_INVALID,
-                       "the flag '--%s' is known, not available in this version for this command",
-                       plain);
-    }
-    const char *near = NULL;
-    size_t len = strlen(plain), best = near_limit(len);
-    for (size_t t = 0; t < n_tables; t++) {
-        for (size_t i = 0; i < tables[t].n; i++) {
-            const char *name = tables[t].args[i].name;
-            size_t d = edit_distance(plain, len, name, strlen(name));
-            if (d >= best) continue;
-            best = d;
-            near = name;
-        }
-    }
-    if (near) return QL_FAIL(QL_ERR_INVALID, "unknown flag '%s'; did you mean '--%s'?", flag, near);
-    return QL_FAIL(QL_ERR_INVALID, "unknown flag '%s'; --help lists the flags", flag);
-}
-
-/* A place among the tables. */
-typedef struct ql_arg_ref {
-    const ql_arg_table *table;
-    const ql_arg *arg;
-} ql_arg_ref;
-
-static bool find_arg(const ql_arg_table *tables, size_t n_tables, const char *name,
-                     ql_arg_ref *out) {
+bool ql_args_find(const ql_arg_table *tables, size_t n_tables, const char *name, ql_arg_ref *out) {
     for (size_t t = 0; t < n_tables; t++) {
         const ql_arg *a = ql_arg_find(tables[t].args, tables[t].n, name);
         if (a) {
@@ -257,52 +150,51 @@ static bool find_arg(const ql_arg_table *tables, size_t n_tables, const char *na
     return false;
 }
 
-static ql_status store(const ql_arg_ref *r, const char *flag, const char *text) {
-    QL_TRY(ql_arg_set(r->arg, r->table->opts, flag, text));
-    if (r->table->given) r->table->given[r->arg - r->table->args] = true;
+bool ql_arg_is_default(const ql_arg *a, const char *text) {
+    union {
+        bool b;
+        int64_t i;
+        double x;
+        uint64_t size;
+        const char *text;
+    } v = {.size = 0}, d = {.size = 0};
+    ql_arg alone = *a;
+    alone.at = 0;
+    if (ql_arg_set(&alone, &v, a->name, text) != QL_OK) return false;
+    if (a->fallback && ql_arg_set(&alone, &d, a->name, a->fallback) != QL_OK) return false;
+    switch (a->kind) {
+    case QL_ARG_BOOL: return v.b == d.b;
+    case QL_ARG_INT: return v.i == d.i;
+    case QL_ARG_REAL: return v.x == d.x;
+    case QL_ARG_SIZE: return v.size == d.size;
+    case QL_ARG_TEXT:
+    case QL_ARG_CHOICE: break;
+    }
+    return d.text && strcmp(v.text, d.text) == 0;
+}
+
+ql_status ql_arg_store(const ql_arg_value *v) {
+    const ql_arg_table *t = v->to.table;
+    QL_TRY(ql_arg_set(v->to.arg, t->opts, v->flag, v->text));
+    if (t->given) t->given[v->to.arg - t->args] = true;
     return QL_OK;
 }
 
-/* The word without a name at argv[i] goes to the next positional flag that has none yet. */
-static ql_status take_positional(const ql_arg_table *tables, size_t n_tables, size_t *taken,
-                                 const char *word) {
-    size_t seen = 0;
+const char *ql_args_nearest(const ql_arg_table *tables, size_t n_tables, const char *plain) {
+    const char *near = NULL;
+    size_t best = SIZE_MAX;
     for (size_t t = 0; t < n_tables; t++) {
         for (size_t i = 0; i < tables[t].n; i++) {
-            const ql_arg *a = &tables[t].args[i];
-            if (!(a->flags & QL_ARG_POSITIONAL) || seen++ < *taken) continue;
-            (*taken)++;
-            return store(&(ql_arg_ref){&tables[t], a}, a->name, word);
+            size_t d = ql_name_distance(plain, tables[t].args[i].name);
+            if (d >= best) continue;
+            best = d;
+            near = tables[t].args[i].name;
         }
     }
-    return QL_FAIL(QL_ERR_INVALID, "unexpected argument '%s'; flags begin with --", word);
+    return near;
 }
 
-/* A flag at argv[*i]; takes its value from behind '=' or from the next word. */
-static ql_status take_flag(const ql_arg_table *tables, size_t n_tables, int argc, char **argv,
-                           int *i) {
-    const char *word = argv[*i], *eq = strchr(word, '=');
-    char flag[MAX_NAME + 3];
-    size_t len = eq ? (size_t)(eq - word) : strlen(word);
-    if (len >= sizeof flag) return unknown_flag(tables, n_tables, word);
-    memcpy(flag, word, len);
-    flag[len] = '\0';
-    ql_arg_ref r;
-    if (!find_arg(tables, n_tables, flag, &r)) return unknown_flag(tables, n_tables, flag);
-    if (eq) return store(&r, flag, eq + 1);
-    const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
-    if (r.arg->kind == QL_ARG_BOOL) {
-        bool ignored;
-        if (!next || !parse_bool(next, &ignored)) return store(&r, flag, "true");
-    } else if (!next || (next[0] == '-' && next[1] == '-')) {
-        return QL_FAIL(QL_ERR_INVALID, "%s needs a value%s", flag,
-                       next ? " (one that begins with -- is written behind '=')" : "");
-    }
-    (*i)++;
-    return store(&r, flag, next);
-}
-
-static ql_status check_required(const ql_arg_table *tables, size_t n_tables) {
+ql_status ql_args_check_required(const ql_arg_table *tables, size_t n_tables) {
     for (size_t t = 0; t < n_tables; t++) {
         for (size_t i = 0; i < tables[t].n; i++) {
             const ql_arg *a = &tables[t].args[i];
@@ -313,25 +205,14 @@ static ql_status check_required(const ql_arg_table *tables, size_t n_tables) {
     return QL_OK;
 }
 
-ql_status ql_args_parse(const ql_arg_table *tables, size_t n_tables, int argc, char **argv,
-                        int *help) {
-    size_t taken = 0;
-    bool only_positional = false;
-    *help = 0;
-    for (int i = 0; i < argc; i++) {
-        const char *word = argv[i];
-        if (only_positional || word[0] != '-' || word[1] == '\0') {
-            QL_TRY(take_positional(tables, n_tables, &taken, word));
-        } else if (strcmp(word, "--") == 0) {
-            only_positional = true;
-        } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-            *help = i + 1 < argc && strcmp(argv[i + 1], "all") == 0 ? 2 : 1;
-            return QL_OK;
-        } else {
-            QL_TRY(take_flag(tables, n_tables, argc, argv, &i));
+ql_status ql_args_defaults(const ql_arg_table *tables, size_t n_tables) {
+    for (size_t t = 0; t < n_tables; t++) {
+        for (size_t i = 0; i < tables[t].n; i++) {
+            const ql_arg *a = &tables[t].args[i];
+            if (a->fallback) QL_TRY(ql_arg_set(a, tables[t].opts, a->name, a->fallback));
         }
     }
-    return check_required(tables, n_tables);
+    return QL_OK;
 }
 
 /* --------------------------------------------------------------------- help */

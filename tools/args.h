@@ -1,5 +1,6 @@
 /*
- * args.h - flags of a command as a table: parsing, checking, defaults and the --help text.
+ * args.h - flags of a command as a table: checking, defaults and the --help text. The command line
+ * is read by argv.h, files of settings by config.h.
  *
  * Every flag fills one field of the command's option struct. Long flags take underscores or
  * hyphens, their value follows or stands behind '='. Booleans take true/false (yes/no, on/off, 1/0)
@@ -13,6 +14,7 @@
 #include <stdio.h>
 
 #include "qlora/status.h"
+#include "tools/names.h"
 
 typedef enum ql_arg_kind {               /* and the type of the field                    */
                            QL_ARG_BOOL,  /* bool                           */
@@ -26,7 +28,10 @@ typedef enum ql_arg_kind {               /* and the type of the field           
 enum {
     QL_ARG_REQUIRED = 1,
     QL_ARG_POSITIONAL = 2, /* also taken without its name, in the table's order */
-    QL_ARG_ADVANCED = 4    /* listed by --help all only                         */
+    QL_ARG_ADVANCED = 4,   /* listed by --help all only                         */
+    QL_ARG_LIST = 8,       /* TEXT: a list in a file of settings is joined by commas */
+    QL_ARG_MAP = 16,       /* TEXT: a mapping there becomes JSON                     */
+    QL_ARG_SESSION = 32    /* about this call, not the work: not in written settings */
 };
 
 typedef struct ql_arg {
@@ -50,25 +55,41 @@ typedef struct ql_arg_table {
     bool *given; /* [n], set where the user gave a value; NULL = not wanted */
 } ql_arg_table;
 
+/* A place among the tables. */
+typedef struct ql_arg_ref {
+    const ql_arg_table *table;
+    const ql_arg *arg;
+} ql_arg_ref;
+
+/* A value on its way to its flag. */
+typedef struct ql_arg_value {
+    ql_arg_ref to;
+    const char *flag; /* what sentences call it */
+    const char *text;
+} ql_arg_value;
+
 /* Writes every default. */
 QL_NODISCARD ql_status ql_args_defaults(const ql_arg_table *tables, size_t n_tables);
-/* Parses argv[0..argc). Text values borrow from argv. *help: 0 = not asked for, 1 = --help,
- * 2 = --help all; then required flags are not checked. */
-QL_NODISCARD ql_status ql_args_parse(const ql_arg_table *tables, size_t n_tables, int argc,
-                                     char **argv, int *help);
+/* The flag called `name` in the first table that has it. */
+bool ql_args_find(const ql_arg_table *tables, size_t n_tables, const char *name, ql_arg_ref *out);
+/* The name nearest to a plain one (ql_plain_name); NULL = none is near. */
+const char *ql_args_nearest(const ql_arg_table *tables, size_t n_tables, const char *plain);
+/* Does the text say what the default says? */
+bool ql_arg_is_default(const ql_arg *a, const char *text);
+/* Sets the flag and marks it as given. */
+QL_NODISCARD ql_status ql_arg_store(const ql_arg_value *v);
+/* Was everything given that must be? */
+QL_NODISCARD ql_status ql_args_check_required(const ql_arg_table *tables, size_t n_tables);
 /* Sets one flag by name from text (also what reads a value from a file). `flag` is what the
  * sentence calls it. */
 QL_NODISCARD ql_status ql_arg_set(const ql_arg *a, void *opts, const char *flag, const char *text);
 /* The flag called `name` ("-m", "model_name_or_path", "model-name-or-path"); NULL = none. */
 const ql_arg *ql_arg_find(const ql_arg *args, size_t n, const char *name);
 
+/* Is it a word for yes or no (any case)? */
+bool ql_text_is_bool(const char *text, bool *out);
+
 /* One line per flag: spellings, help, default. */
 void ql_args_help(FILE *f, const ql_arg *args, size_t n, bool all);
-
-/* The name among `names` (separated by spaces) nearest to `word`, copied into out[size]; false when
- * none is near. Hyphens count as underscores. */
-bool ql_nearest_name(const char *names, const char *word, char *out, size_t size);
-/* Is `word` one of the names separated by spaces? */
-bool ql_names_have(const char *names, const char *word);
 
 #endif /* QLORA_TOOLS_ARGS_H */

@@ -14,7 +14,8 @@
 #include "tools/args.h"
 #include "tools/out.h"
 
-#define QL_CLI_MAX_ARGS 96
+#define QL_CLI_MAX_ARGS   128
+#define QL_CLI_MAX_COMMON 16
 
 typedef struct ql_cli ql_cli;
 
@@ -37,10 +38,17 @@ struct ql_cli {
     const char *device; /* "auto", "cpu", "cuda:0" ...                                       */
     int64_t threads;    /* 0 = all cores that the process may use                            */
     int64_t seed;
-    bool json, quiet;
-    const char *color;
+    bool json, quiet, print_config;
+    const char *color, *config;
     bool given[QL_CLI_MAX_ARGS]; /* by index of command->args                                */
+    const ql_arg *common;        /* the flags that every command takes                       */
+    size_t n_common;
+    bool common_given[QL_CLI_MAX_COMMON];
 };
+
+/* The two tables of a run: the command's flags, the common ones. `opts` is the command's struct. */
+enum { QL_CLI_TABLES = 2 };
+void ql_cli_tables(const ql_cli *cli, const void *opts, ql_arg_table out[QL_CLI_TABLES]);
 
 /* Did the user give this flag of the command? */
 bool ql_cli_given(const ql_cli *cli, const char *name);

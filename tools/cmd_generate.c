@@ -414,6 +414,7 @@ static const ql_arg args[] = {
      .help = "rows {\"prompt\"}, {\"messages\"} or {\"ids\"}; one answer each"},
     {.name = "prompt_ids",
      .kind = QL_ARG_TEXT,
+     .flags = QL_ARG_LIST,
      .at = OF(prompt_ids),
      .value = "LIST",
      .help = "token ids such as 1,5,7 instead of words"},

@@ -129,6 +129,7 @@ static const ql_arg args[] = {
      .help = "folder with oracle.safetensors or curve.json"},
     {.name = "cases",
      .kind = QL_ARG_TEXT,
+     .flags = QL_ARG_LIST,
      .at = OF(cases),
      .value = "LIST",
      .help = "plain,packed,qlora,rslora,dora,loftq,curve  [all recorded]"},

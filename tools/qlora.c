@@ -10,7 +10,10 @@
 #include "core/base/hostmem.h"
 #include "core/base/log.h"
 #include "qlora/version.h"
+#include "tools/argv.h"
 #include "tools/cli.h"
+#include "tools/config.h"
+#include "tools/config_text.h"
 #include "tools/known.h"
 #include "tools/spin.h"
 
@@ -44,23 +47,39 @@ static const ql_arg common_args[] = {
      .lo = 0,
      .hi = 0x1p53,
      .help = "seed of every random draw"},
+    {.name = "config",
+     .also = "-c",
+     .kind = QL_ARG_TEXT,
+     .flags = QL_ARG_SESSION,
+     .at = OF(config),
+     .value = "FILE",
+     .help = "settings in YAML under the flags' names; flags override them"},
+    {.name = "print_config",
+     .kind = QL_ARG_BOOL,
+     .flags = QL_ARG_SESSION,
+     .at = OF(print_config),
+     .help = "print all settings as such a file and stop"},
     {.name = "json",
      .kind = QL_ARG_BOOL,
+     .flags = QL_ARG_SESSION,
      .at = OF(json),
      .help = "one JSON document on stdout, messages on stderr"},
     {.name = "quiet",
      .also = "-q",
      .kind = QL_ARG_BOOL,
+     .flags = QL_ARG_SESSION,
      .at = OF(quiet),
      .help = "no remarks and no progress"},
     {.name = "color",
      .kind = QL_ARG_CHOICE,
+     .flags = QL_ARG_SESSION,
      .at = OF(color),
      .fallback = "auto",
      .choices = "auto always never",
      .help = "coloured messages"},
 };
 enum { N_COMMON = sizeof common_args / sizeof *common_args };
+_Static_assert(N_COMMON <= QL_CLI_MAX_COMMON, "too many common flags");
 
 /* --------------------------------------------------------------------- help */
 
@@ -113,19 +132,57 @@ static void library_message(void *user, ql_log_level level, const char *message)
     ql_note(user, "%s%s", level == QL_LOG_WARN ? "warning: " : "", message);
 }
 
-static ql_exit run_with(ql_cli *cli, void *opts, int argc, char **argv) {
+/* The files that the line names, in its order. */
+static ql_status load_settings(const ql_cli *cli, const ql_arg_table *tables, const ql_argv *line,
+                               ql_spellings *sp) {
+    ql_arg_table others[N_COMMANDS];
+    for (int i = 0; i < N_COMMANDS; i++)
+        others[i] = (ql_arg_table){commands[i]->args, commands[i]->n_args, NULL, NULL};
+    const ql_config_scope scope = {cli->command->name, tables, QL_CLI_TABLES, others,
+                                   N_COMMANDS,         sp};
+    for (size_t i = 0; i < line->n; i++) {
+        if (strcmp(line->values[i].to.arg->name, "config") == 0)
+            QL_TRY(ql_config_load(&scope, line->values[i].text));
+    }
+    return QL_OK;
+}
+
+/* Defaults, then files of settings, then the line. */
+static ql_status read_settings(ql_cli *cli, void *opts, int argc, char **argv, ql_spellings *sp,
+                               int *help) {
+    ql_argv line;
+    ql_arg_table tables[QL_CLI_TABLES];
+    ql_cli_tables(cli, opts, tables);
+    QL_TRY(ql_args_defaults(tables, QL_CLI_TABLES));
+    QL_TRY(ql_argv_read(tables, QL_CLI_TABLES, argc, argv, sp, &line));
+    *help = line.help;
+    if (line.help) return QL_OK;
+    QL_TRY(load_settings(cli, tables, &line, sp));
+    for (size_t i = 0; i < line.n; i++) QL_TRY(ql_arg_store(&line.values[i]));
+    return cli->print_config ? QL_OK : ql_args_check_required(tables, QL_CLI_TABLES);
+}
+
+static ql_exit print_settings(ql_cli *cli, const void *opts) {
+    char *text;
+    ql_status s = ql_config_text(cli, opts, cli->json, &text);
+    if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_USAGE, s);
+    fputs(text, stdout);
+    ql_host_free(text);
+    return QL_EXIT_OK;
+}
+
+static ql_exit run_with(ql_cli *cli, void *opts, int argc, char **argv, ql_spellings *sp) {
     const ql_command *c = cli->command;
-    ql_arg_table tables[] = {{c->args, c->n_args, opts, cli->given},
-                             {common_args, N_COMMON, cli, NULL}};
     int help = 0;
-    ql_status s = ql_args_defaults(tables, 2);
-    if (s == QL_OK) s = ql_args_parse(tables, 2, argc, argv, &help);
+    ql_status s = read_settings(cli, opts, argc, argv, sp, &help);
     ql_out_init(&cli->out, cli->json, cli->quiet, cli->color);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_USAGE, s);
     if (help) {
         print_command_help(c, help == 2);
         return QL_EXIT_OK;
     }
+    for (size_t i = 0; i < sp->n_notes; i++) ql_note(&cli->out, "%s", sp->notes[i]);
+    if (cli->print_config) return print_settings(cli, opts);
     ql_log_set_sink(library_message, &cli->out);
     ql_exit code = c->run(cli, opts);
     ql_log_set_sink(NULL, NULL);
@@ -138,7 +195,11 @@ static ql_exit run_command(ql_cli *cli, int argc, char **argv) {
         ql_error(&cli->out, "out of host memory for the options");
         return QL_EXIT_FAILED;
     }
-    ql_exit code = run_with(cli, opts, argc, argv);
+    ql_spellings sp = {0};
+    cli->common = common_args;
+    cli->n_common = N_COMMON;
+    ql_exit code = run_with(cli, opts, argc, argv, &sp);
+    ql_spellings_free(&sp);
     ql_host_free(opts);
     return code;
 }

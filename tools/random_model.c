@@ -13,6 +13,7 @@
 #include "core/base/rng.h"
 #include "core/base/stage.h"
 #include "core/quant/folder_config.h"
+#include "tools/argv.h"
 #include "tools/model_args.h"
 
 #define DEVIATION 0.02f
@@ -260,9 +261,10 @@ int main(int argc, char **argv) {
     options o = {0};
     bool given[N_ARGS] = {false};
     int help = 0;
+    ql_spellings sp = {0}; /* its texts are needed to the end */
     const ql_arg_table table = {args, N_ARGS, &o, given};
     ql_status s = ql_args_defaults(&table, 1);
-    if (s == QL_OK) s = ql_args_parse(&table, 1, argc - 1, argv + 1, &help);
+    if (s == QL_OK) s = ql_args_parse(&table, 1, argc - 1, argv + 1, &sp, &help);
     if (s == QL_OK && help) {
         printf("usage: tools/make-random-model --model NAME --output_dir D [--quant_type T]\n\n");
         ql_args_help(stdout, args, N_ARGS, true);

@@ -8,6 +8,7 @@
 
 #include "core/base/hostmem.h"
 #include "core/base/json.h"
+#include "tools/config_text.h"
 #include "tools/lines.h"
 
 /* "runs/<time>", with a number behind it when that is there: a clock that was set back must not
@@ -91,51 +92,12 @@ ql_status ql_run_path(const ql_run *r, const char *name, char out[QL_PATH_MAX]) 
 
 /* ----------------------------------------------------------------- settings */
 
-static json_t *value_of(const ql_arg *a, const void *opts) {
-    const void *field = (const char *)opts + a->at;
-    const char *text = NULL;
-    switch (a->kind) {
-    case QL_ARG_BOOL: return json_boolean(*(const bool *)field);
-    case QL_ARG_INT: return json_integer(*(const int64_t *)field);
-    case QL_ARG_REAL: return json_real(*(const double *)field);
-    case QL_ARG_SIZE: return json_integer((json_int_t) * (const uint64_t *)field);
-    case QL_ARG_TEXT:
-    case QL_ARG_CHOICE: text = *(const char *const *)field; break;
-    }
-    return text ? json_string(text) : json_null();
-}
-
-/* "name: value\n"; a JSON scalar is a YAML scalar. */
-static ql_status write_setting(ql_writer *w, const char *name, json_t *value) {
-    char *text = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(value);
-    if (!text) return QL_NOMEM("config.yaml");
-    ql_status s = ql_writer_write(w, name, strlen(name));
-    if (s == QL_OK) s = ql_writer_write(w, ": ", 2);
-    if (s == QL_OK) s = ql_writer_write(w, text, strlen(text));
-    if (s == QL_OK) s = ql_writer_write(w, "\n", 1);
-    free(text);
-    return s;
-}
-
-static ql_status write_settings(ql_writer *w, const ql_cli *cli, const void *opts) {
-    for (size_t i = 0; i < cli->command->n_args; i++) {
-        const ql_arg *a = &cli->command->args[i];
-        QL_TRY(write_setting(w, a->name, value_of(a, opts)));
-    }
-    QL_TRY(write_setting(w, "device", json_string(cli->device)));
-    QL_TRY(write_setting(w, "threads", json_integer(cli->threads)));
-    return write_setting(w, "seed", json_integer(cli->seed));
-}
-
 ql_status ql_run_write_config(const ql_run *r, const ql_cli *cli, const void *opts) {
-    char path[QL_PATH_MAX];
-    ql_writer *w;
+    char path[QL_PATH_MAX], *text;
     QL_TRY(ql_run_path(r, "config.yaml", path));
-    QL_TRY(ql_writer_open(path, &w));
-    ql_status s = write_settings(w, cli, opts);
-    if (s == QL_OK) return ql_writer_commit(w);
-    ql_writer_abort(w);
+    QL_TRY(ql_config_text(cli, opts, false, &text));
+    ql_status s = ql_file_replace(path, text, strlen(text));
+    ql_host_free(text);
     return s;
 }
 

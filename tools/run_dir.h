@@ -28,7 +28,7 @@ void ql_run_close(ql_run *r);
 /* dir/name into out. */
 QL_NODISCARD ql_status ql_run_path(const ql_run *r, const char *name, char out[QL_PATH_MAX]);
 
-/* config.yaml: every flag of the command with its value, `key: value`. */
+/* config.yaml: every flag of the command with its value; `--config` takes it. */
 QL_NODISCARD ql_status ql_run_write_config(const ql_run *r, const ql_cli *cli, const void *opts);
 QL_NODISCARD ql_status ql_run_write_json(const ql_run *r, const char *name, const json_t *doc);
 

@@ -29,6 +29,7 @@ typedef struct ql_watch_args {
          .help = "steps between lines of train.jsonl"},                                            \
         {.name = "report_to",                                                                      \
          .kind = QL_ARG_TEXT,                                                                      \
+         .flags = QL_ARG_LIST,                                                                     \
          .at = offsetof(T, f.report_to),                                                           \
          .fallback = "jsonl",                                                                      \
          .value = "LIST",                                                                          \

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "tools/args.h"
+#include "tools/argv.h"
 #include "tools/known.h"
 
 typedef struct options {
@@ -52,6 +52,7 @@ static const ql_arg args[] = {
 enum { N_ARGS = sizeof args / sizeof *args };
 
 static bool given[N_ARGS];
+static ql_spellings spellings; /* texts of the latest line */
 
 /* Parses words separated by '\1' (so that a word may hold spaces). */
 static ql_status parse(options *o, int *help, const char *line) {
@@ -63,8 +64,9 @@ static ql_status parse(options *o, int *help, const char *line) {
     strcpy(buffer, line);
     for (char *w = strtok(buffer, "\1"); w; w = strtok(NULL, "\1")) words[n++] = w;
     const ql_arg_table table = {args, N_ARGS, o, given};
+    ql_spellings_free(&spellings);
     ql_status s = ql_args_defaults(&table, 1);
-    return s != QL_OK ? s : ql_args_parse(&table, 1, n, words, help);
+    return s != QL_OK ? s : ql_args_parse(&table, 1, n, words, &spellings, help);
 }
 
 static void expect_refusal(const char *line, const char *sentence) {
@@ -225,9 +227,9 @@ static void required_flags_are_missed(void **state) {
     char word[] = "-m=x";
     char *words[] = {word};
     const ql_arg_table table = {required, 1, &o, was_given};
-    assert_int_equal(ql_args_parse(&table, 1, 0, NULL, &help), QL_ERR_INVALID);
+    assert_int_equal(ql_args_parse(&table, 1, 0, NULL, &spellings, &help), QL_ERR_INVALID);
     assert_non_null(strstr(ql_last_error(), "--model_name_or_path is required: the model"));
-    assert_int_equal(ql_args_parse(&table, 1, 1, words, &help), QL_OK);
+    assert_int_equal(ql_args_parse(&table, 1, 1, words, &spellings, &help), QL_OK);
     assert_string_equal(o.text, "x");
 }
 

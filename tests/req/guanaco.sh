@@ -1,5 +1,5 @@
 #!/bin/bash
-# guanaco.sh PROGRAM - req_34: the four scripts in examples/ hold the paper's settings, and `plan` gives the
+# guanaco.sh PROGRAM - req_34: the four scripts and YAML files in examples/ hold the paper's settings, and `plan` gives the
 # weights that follow from them: 3.866, 7.201, 17.414, 34.459 GB +- 1 % (NF4 with double quantization;
 # embeddings and head 16-bit).
 here=$(cd "$(dirname "$0")" && pwd)
@@ -55,6 +55,20 @@ plan() {
     expect_json "sum(d['device_bytes'].values()) == d['peak_bytes']"
 }
 
+# twin SIZE - the YAML file holds the settings of the script: one merged file, byte for byte.
+twin() {
+    last="examples/guanaco-$1b.yaml"
+    QLORA=$qlora "$examples/guanaco-$1b.sh" plan --print_config >"$tmp/script.yaml" 2>"$tmp/err"
+    run plan -c "$examples/guanaco-$1b.yaml" --print_config
+    expect_rc 0
+    expect_no_err
+    grep -q '^lora_r: 64$' "$tmp/out" || fail 'settings expected'
+    cmp "$tmp/script.yaml" "$tmp/out" || fail 'the script and the file differ'
+    run plan -c "$examples/guanaco-$1b.yaml" --json
+    expect_rc 0
+    expect_json "abs(d['device_bytes']['weights'] / 1e9 / $2 - 1) < 0.01"
+}
+
 # lora HIDDEN FFN LAYERS - parameters of rank 64 on q, k, v, o, gate, up and down
 lora() { echo $((64 * $3 * (4 * 2 * $1 + 3 * ($1 + $2)))); }
 
@@ -68,6 +82,11 @@ plan 7 3.866 "$(lora 4096 11008 32)"
 plan 13 7.201 "$(lora 5120 13824 40)"
 plan 33 17.414 "$(lora 6656 17920 60)"
 plan 65 34.459 "$(lora 8192 22016 80)"
+
+twin 7 3.866
+twin 13 7.201
+twin 33 17.414
+twin 65 34.459
 
 # The paper's 48 GB are enough for 65B, and the refusal of less is a plan, not a start.
 last="examples/guanaco-65b.sh plan --mem 48G"

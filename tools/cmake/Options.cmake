@@ -43,6 +43,9 @@ pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(LAPACKE REQUIRED IMPORTED_TARGET lapacke) # singular values (core/loftq)
 pkg_check_modules(BLAS REQUIRED IMPORTED_TARGET blas)       # with its CBLAS; OpenBLAS is the fast one
+if(QLORA_TOOLS)
+    pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1) # files of settings
+endif()
 if(QLORA_TESTS)
     pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 endif()
