@@ -296,14 +296,20 @@ static ql_status note_others(const reader *r) {
                              r->n_other > ROOM ? ", ..." : "");
 }
 
+static bool is_on_line(const reader *r, const ql_arg *a) {
+    for (size_t i = 0; i < r->scope->n_line; i++)
+        if (r->scope->line[i].to.arg == a) return true;
+    return false;
+}
+
 static ql_status store(const reader *r) {
-    bool ours = is_ours(r);
-    if (ours && r->n_other && !r->given) QL_TRY(note_others(r));
+    bool ours = is_ours(r), trains = strcmp(r->scope->command, "train") == 0;
+    if (r->n_other && !r->given && (trains || r->command)) QL_TRY(note_others(r));
     for (size_t i = 0; i < r->n; i++) {
         const ql_arg_value *v = &r->settings[i].v;
         const ql_arg *a = v->to.arg;
         if (!ours && ql_names_have(own_keys, a->name)) {
-            if (!is_given(r, a->name)) continue;
+            if (!is_given(r, a->name) || is_on_line(r, a)) continue;
             QL_TRY(ql_spellings_note(r->scope->sp,
                                      "%s is for '%s', not for '%s': give --%s, or write 'command: "
                                      "%s' into the file",

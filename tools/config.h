@@ -22,6 +22,8 @@ typedef struct ql_config_scope {
     size_t n_tables;
     const ql_arg_table *others; /* all commands': looked up, never set */
     size_t n_others;
+    const ql_arg_value *line; /* what the command line gives: no remark where it decides */
+    size_t n_line;
     ql_spellings *sp; /* texts and remarks; outlives the settings */
 } ql_config_scope;
 

@@ -138,8 +138,14 @@ static ql_status load_settings(const ql_cli *cli, const ql_arg_table *tables, co
     ql_arg_table others[N_COMMANDS];
     for (int i = 0; i < N_COMMANDS; i++)
         others[i] = (ql_arg_table){commands[i]->args, commands[i]->n_args, NULL, NULL};
-    const ql_config_scope scope = {cli->command->name, tables, QL_CLI_TABLES, others,
-                                   N_COMMANDS,         sp};
+    const ql_config_scope scope = {.command = cli->command->name,
+                                   .tables = tables,
+                                   .n_tables = QL_CLI_TABLES,
+                                   .others = others,
+                                   .n_others = N_COMMANDS,
+                                   .line = line->values,
+                                   .n_line = line->n,
+                                   .sp = sp};
     for (size_t i = 0; i < line->n; i++) {
         if (strcmp(line->values[i].to.arg->name, "config") == 0)
             QL_TRY(ql_config_load(&scope, line->values[i].text));

@@ -121,7 +121,7 @@ static const ql_spelling rows[] = {
     {"do_eval", "true false", NOTED, "rows to evaluate on (eval_dataset, eval_dataset_size) are evaluated, without them nothing is"},
     {"do_predict predict_with_generate", "false", MAPS, ""},
     {"do_predict predict_with_generate", "true", REFUSED, "use `qlora generate --file ROWS` with the adapter afterwards"},
-    {"generation_max_length generation_num_beams generation_config sortish_sampler", NULL, NOTED, "nothing is generated while training; `qlora generate` has its own flags"},
+    {"generation_max_length generation_num_beams generation_config sortish_sampler", NULL, NOTED, "nothing is generated; `qlora generate` has its own flags"},
     {"do_sample", "false", MAPS, "temperature=0"},
     {"do_sample", "true", NOTED, "a temperature above 0 samples"},
     {"num_beam_groups", "1", MAPS, ""},
@@ -190,6 +190,9 @@ static const ql_spelling rows[] = {
     {"random_state", NULL, MAPS, "seed=*"},
 
     /* ---- qlora.py */
+    {"lora_modules", "all", MAPS, "lora_target_modules=all-linear"},
+    {"lora_modules", NULL, REFUSED, "write lora_target_modules: q_proj,v_proj or all-linear"},
+    {"max_new_tokens temperature top_k top_p num_beams length_penalty no_repeat_ngram_size", NULL, NOTED, "nothing is generated; `qlora generate` has it"},
     {"full_finetune", NULL, MAPS, "full=*"},
     {"do_mmlu_eval", "false", MAPS, ""},
     {"do_mmlu_eval", "true", REFUSED, "nothing is measured by MMLU while training: leave it out"},
@@ -215,7 +218,7 @@ static const ql_spelling rows[] = {
     {"gradient_clipping max_norm", NULL, FOREIGN, "max_grad_norm"},
     {"warmup", NULL, FOREIGN, "warmup_steps or warmup_ratio"},
     {"lora_rank rank", NULL, FOREIGN, "lora_r"},
-    {"lora_target lora_modules", NULL, FOREIGN, "lora_target_modules"},
+    {"lora_target", NULL, FOREIGN, "lora_target_modules"},
     {"lora_target_linear", NULL, FOREIGN, "lora_target_modules: all-linear"},
     {"lora_modules_to_save additional_target", NULL, FOREIGN, "modules_to_save"},
     {"lora_model_dir resume_adapter_file", NULL, FOREIGN, "adapter_name_or_path"},

@@ -70,7 +70,12 @@ static ql_status apply_as(const char *command, options *o, const char *text, siz
     ql_spellings_free(&spellings);
     const ql_arg_table table = {args, N_ARGS, o, given};
     const ql_arg_table others = {other_args, 1, NULL, NULL};
-    const ql_config_scope scope = {command, &table, 1, &others, 1, &spellings};
+    const ql_config_scope scope = {.command = command,
+                                   .tables = &table,
+                                   .n_tables = 1,
+                                   .others = &others,
+                                   .n_others = 1,
+                                   .sp = &spellings};
     ql_status s = ql_args_defaults(&table, 1);
     return s != QL_OK ? s : ql_config_apply(&scope, text, len, "run.yaml");
 }

@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     bool given[N_ARGS] = {false};
     ql_yaml *root;
     const ql_arg_table table = {args, N_ARGS, &o, given};
-    const ql_config_scope scope = {"train", &table, 1, NULL, 0, &sp};
+    const ql_config_scope scope = {.command = "train", .tables = &table, .n_tables = 1, .sp = &sp};
     if (ql_yaml_parse((const char *)data, size, "input", &sp.arena, &root) == QL_OK)
         check_tree(root);
     if (ql_args_defaults(&table, 1) != QL_OK) abort();
