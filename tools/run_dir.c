@@ -34,7 +34,7 @@ static ql_status clear_leftovers(const ql_run *r) {
         for (size_t k = 0; k < 2; k++) ours = ours || strcmp(names[i], staged[k]) == 0;
         if (!ours) continue;
         s = ql_run_path(r, names[i], path);
-        if (s == QL_OK) s = ql_dir_exists(path) ? ql_dir_remove(path) : ql_file_remove(path);
+        if (s == QL_OK) s = ql_path_remove(path);
     }
     ql_host_free(names);
     return s;

@@ -237,6 +237,12 @@ ql_status ql_file_remove(const char *path) {
     return unlink(path) == 0 || errno == ENOENT ? QL_OK : ql_io_fail(path, "remove");
 }
 
+ql_status ql_path_remove(const char *path) {
+    struct stat st;
+    if (lstat(path, &st) != 0) return errno == ENOENT ? QL_OK : ql_io_fail(path, "look at");
+    return S_ISDIR(st.st_mode) ? ql_dir_remove(path) : ql_file_remove(path);
+}
+
 /* Names of a folder while they are read: one after the other, NUL-terminated, in `text`. */
 typedef struct name_list {
     char *text;

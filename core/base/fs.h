@@ -33,6 +33,8 @@ bool ql_dir_exists(const char *path);
 QL_NODISCARD ql_status ql_dir_create(const char *path);  /* with parents; exists = ok */
 QL_NODISCARD ql_status ql_dir_remove(const char *path);  /* recursively; absent = ok  */
 QL_NODISCARD ql_status ql_file_remove(const char *path); /* absent = ok */
+/* A folder with all it holds, a file, or a link, not what it points to; absent = ok. */
+QL_NODISCARD ql_status ql_path_remove(const char *path);
 /* Names of entries (not . and ..), sorted bytewise; one block, free with ql_host_free. */
 QL_NODISCARD ql_status ql_dir_list(const char *path, char ***names, size_t *n);
 /* "a/b" into out[QL_PATH_MAX]; too long: QL_ERR_INVALID. */

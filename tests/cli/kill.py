@@ -44,7 +44,7 @@ class Runs:
                    "--lora_r", "4", "--lora_dropout", "0.1", "--learning_rate", "1e-2", "--per_device_train_batch_size", "2",
                    "--gradient_accumulation_steps", "2", "--logging_steps", "1", "--max_steps", str(STEPS), "--save_steps",
                    str(SAVE), "--save_total_limit", "2", "--eval_dataset", self.held, "--eval_steps", "20", "--lr_scheduler_type",
-                   "cosine", "--threads", str(rng.choice([1, 1, 2]))]
+                   "cosine", "--load_best_model_at_end", "true", "--report_to", "jsonl,csv", "--threads", str(rng.choice([1, 1, 2]))]
         env = dict(os.environ, QL_FAULT=fault, OMP_WAIT_POLICY="passive")
         self.messages = open(os.path.join(self.folder, "messages"), "w+")
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.messages, env=env)
@@ -65,7 +65,10 @@ def end_of(run):
     changing = ("tok_s", "eta_s", "mem_bytes")  # the last: with the threads
     with open(os.path.join(run, "train.jsonl")) as f:
         files["train.jsonl"] = [{k: v for k, v in json.loads(line).items() if k not in changing} for line in f]
-    files["names"] = sorted(os.listdir(run))
+    with open(os.path.join(run, "train.csv")) as f:
+        files["train.csv"] = [line.split(",")[:8] for line in f]
+    files["best"] = os.readlink(os.path.join(run, "best"))
+    files["names"] = sorted(set(os.listdir(run)) - {".lock"})  # it stays when its removal is what failed
     return files
 
 

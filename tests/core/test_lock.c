@@ -130,6 +130,20 @@ static void links_are_replaced_and_nothing_else_is(void **state) {
     assert_int_equal(ql_link_read(file, target), QL_ERR_IO);
 }
 
+static void removing_a_link_leaves_what_it_points_to(void **state) {
+    (void)state;
+    assert_int_equal(ql_dir_create(temp_path("pointed")), QL_OK);
+    temp_put("pointed/x", "x", 1);
+    assert_int_equal(ql_link_replace("pointed", temp_path("link")), QL_OK);
+    assert_int_equal(ql_path_remove(temp_path("link")), QL_OK);
+    assert_false(ql_dir_exists(temp_path("link")));
+    assert_content(temp_path("pointed/x"), "x");
+    assert_int_equal(ql_path_remove(temp_path("pointed/x")), QL_OK);
+    assert_int_equal(ql_path_remove(temp_path("pointed")), QL_OK);
+    assert_int_equal(ql_path_remove(temp_path("pointed")), QL_OK);
+    assert_false(ql_dir_exists(temp_path("pointed")));
+}
+
 static void folders_are_discarded_with_all_they_hold(void **state) {
     (void)state;
     assert_int_equal(ql_dir_create(temp_path("old/deep/er")), QL_OK);
@@ -162,6 +176,7 @@ int main(void) {
         cmocka_unit_test(a_lock_file_that_was_moved_or_replaced_is_noticed),
         cmocka_unit_test(records_stand_whole_or_not_at_all),
         cmocka_unit_test(links_are_replaced_and_nothing_else_is),
+        cmocka_unit_test(removing_a_link_leaves_what_it_points_to),
         cmocka_unit_test(folders_are_discarded_with_all_they_hold),
         cmocka_unit_test(temporaries_are_told_from_other_names),
     };
