@@ -13,6 +13,7 @@
 typedef struct options {
     ql_job_args job;
     const char *dump_tape;
+    bool compare;
 } options;
 
 static ql_status dump_tape(const ql_job *j, const char *path) {
@@ -38,6 +39,7 @@ static void print_text(ql_cli *cli, const ql_job *j, const json_t *compare, uint
              ql_text_bytes(j->plan.device[QL_POOL_WEIGHTS]).s);
     ql_print(&cli->out, "rows   %d of %d tokens in a micro-batch · smallest budget %s\n",
              j->opts.batch, j->opts.max_len, ql_text_bytes(least).s);
+    if (!compare) return;
     ql_print(&cli->out, "others full fine-tuning %s · LoRA on 16 bit %s · QLoRA %s\n",
              ql_text_bytes((uint64_t)total_of(compare, "full")).s,
              ql_text_bytes((uint64_t)total_of(compare, "lora")).s,
@@ -45,17 +47,17 @@ static void print_text(ql_cli *cli, const ql_job *j, const json_t *compare, uint
 }
 
 static ql_exit report(ql_cli *cli, const options *o, const ql_job *j) {
-    json_t *doc, *compare;
+    json_t *doc, *compare = NULL;
     ql_status s = ql_plan_json(j, &doc);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_PLAN, s);
-    s = ql_plan_compare(j, &compare);
+    if (o->compare) s = ql_plan_compare(j, &compare);
     if (s != QL_OK) {
         json_decref(doc);
         return ql_fail(&cli->out, QL_STAGE_PLAN, s);
     }
     json_t *least = json_object_get(doc, "smallest_budget_bytes");
     print_text(cli, j, compare, (uint64_t)json_integer_value(least));
-    json_object_set_new(doc, "compare", compare);
+    if (compare) json_object_set_new(doc, "compare", compare);
     if (o->dump_tape) s = dump_tape(j, o->dump_tape);
     if (s != QL_OK) {
         json_decref(doc);
@@ -76,12 +78,18 @@ static ql_exit run(ql_cli *cli, void *opts) {
     return code;
 }
 
+#define OF(f) offsetof(options, f)
 static const ql_arg args[] = {
     QL_JOB_ARGS(options, job, 0),
+    {.name = "compare",
+     .kind = QL_ARG_BOOL,
+     .at = OF(compare),
+     .fallback = "true",
+     .help = "also full fine-tuning, LoRA on 16 bit and QLoRA of this shape"},
     {.name = "dump_tape",
      .kind = QL_ARG_TEXT,
      .flags = QL_ARG_ADVANCED,
-     .at = offsetof(options, dump_tape),
+     .at = OF(dump_tape),
      .value = "FILE",
      .help = "write the recorded training step as a listing"},
 };

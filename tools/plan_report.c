@@ -180,9 +180,11 @@ ql_status ql_plan_compare(const ql_job *j, json_t **out) {
     qlora.quantize_head = j->model->opts.quantize_head;
     qlora.bits_by_layer = j->model->opts.bits_by_layer;
     ql_memory_report rf, rl, rq;
-    QL_TRY(plan_shape(j, &full, &j->opts, &rf));
-    QL_TRY(plan_shape(j, &lora, &j->opts, &rl));
-    QL_TRY(plan_shape(j, &qlora, &j->opts, &rq));
+    ql_train_opts resident = j->opts; /* what a budget did to this run says nothing of the others */
+    resident.opt_budget = 0;
+    QL_TRY(plan_shape(j, &full, &resident, &rf));
+    QL_TRY(plan_shape(j, &lora, &resident, &rl));
+    QL_TRY(plan_shape(j, &qlora, &resident, &rq));
     json_int_t paper = (json_int_t)j->model->parameters * FULL_BYTES_PER_PARAMETER;
     *out = json_pack("{s:{s:I, s:i, s:s, s:I}, s:{s:I, s:I}, s:{s:I, s:I}}", "full", "total_bytes",
                      paper, "bytes_per_parameter", FULL_BYTES_PER_PARAMETER, "counted",
