@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/base/hostmem.h"
+#include "core/data/space.h"
 #include "core/data/template_internal.h"
 
 typedef struct writer {
@@ -58,36 +59,13 @@ static ql_status put_markup(writer *w, const char *s, size_t turn) {
     return QL_OK;
 }
 
-/* Length of the white space character (Unicode, as Python's strip) at s[0..len), 0 = none. */
-static size_t space_at(const char *s, size_t len) {
-    const unsigned char *u = (const unsigned char *)s;
-    if (len >= 1 &&
-        (u[0] == ' ' || (u[0] >= 0x09 && u[0] <= 0x0d) || (u[0] >= 0x1c && u[0] <= 0x1f))) {
-        return 1;
-    }
-    if (len >= 2 && u[0] == 0xc2 && (u[1] == 0x85 || u[1] == 0xa0)) return 2;
-    if (len < 3) return 0;
-    unsigned code = (unsigned)((u[0] & 0x0f) << 12 | (u[1] & 0x3f) << 6 | (u[2] & 0x3f));
-    if ((u[0] & 0xf0) != 0xe0 || (u[1] & 0xc0) != 0x80 || (u[2] & 0xc0) != 0x80) return 0;
-    bool space = code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 ||
-                 code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
-    return space ? 3 : 0;
-}
-
-static size_t space_before(const char *s, size_t len) {
-    for (size_t n = 1; n <= 3 && n <= len; n++) {
-        if (space_at(s + len - n, n) == n) return n;
-    }
-    return 0;
-}
-
 enum { TRIM_LEFT = 1, TRIM_RIGHT = 2 };
 
 static ql_status put_content(writer *w, const ql_message *m, size_t turn, unsigned trim) {
     const char *s = m->content;
     size_t len = m->content_len;
-    for (size_t n; (trim & TRIM_LEFT) && (n = space_at(s, len)) > 0; len -= n) s += n;
-    for (size_t n; (trim & TRIM_RIGHT) && (n = space_before(s, len)) > 0;) len -= n;
+    for (size_t n; (trim & TRIM_LEFT) && (n = ql_space_at(s, len)) > 0; len -= n) s += n;
+    for (size_t n; (trim & TRIM_RIGHT) && (n = ql_space_before(s, len)) > 0;) len -= n;
     return put(w, s, len, turn, false);
 }
 
