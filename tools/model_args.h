@@ -39,6 +39,7 @@ typedef struct ql_model_args {
                  "[by --bits]"},                                                                   \
         {.name = "bits_by_layer",                                                                  \
          .kind = QL_ARG_TEXT,                                                                      \
+         .flags = QL_ARG_LIST,                                                                     \
          .at = offsetof(T, f.by_layer),                                                            \
          .value = "R",                                                                             \
          .help = "rules WHERE:BITS by layer or name, the first that fits: 0-3:4,*:2"},             \
