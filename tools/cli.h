@@ -64,6 +64,7 @@ extern const ql_command ql_cmd_info;
 extern const ql_command ql_cmd_merge;
 extern const ql_command ql_cmd_plan;
 extern const ql_command ql_cmd_quantize;
+extern const ql_command ql_cmd_report;
 extern const ql_command ql_cmd_selftest;
 extern const ql_command ql_cmd_template;
 extern const ql_command ql_cmd_tokenize;

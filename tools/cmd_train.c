@@ -105,7 +105,9 @@ static ql_status begin(session *s) {
     QL_TRY(s->resumed[0] ? tidy(s, done) : ql_run_start_anew(&s->run));
     QL_TRY(write_promises(s));
     QL_TRY(ql_run_log_open(&s->run, done));
-    return ql_report_to_open(&s->run, s->o->watch.report_to, done, &s->report_to);
+    QL_TRY(ql_report_to_open(&s->run, s->o->watch.report_to, done, &s->report_to));
+    return ql_run_about_begin(&s->run, s->cli, &s->job, s->o->watch.run_name, done,
+                              ql_trainer_total(s->trainer), &s->about);
 }
 
 /* ------------------------------------------------------------------------ end */
@@ -137,6 +139,17 @@ static ql_status save_result(session *s) {
         QL_TRY(ql_merge(s->job.model, &m, path));
     }
     return ql_run_set_complete(&s->run, s->done);
+}
+
+/* The hash of the weights, then the last report. */
+static void finish_report(session *s) {
+    const char *file =
+        s->job.model->opts.full ? "model/model.safetensors" : "adapter/adapter_model.safetensors";
+    char path[QL_PATH_MAX];
+    if (ql_run_path(&s->run, file, path) == QL_OK && ql_file_exists(path) &&
+        ql_run_about_result(&s->about, file) != QL_OK)
+        ql_note(&s->cli->out, "warning: the result has no hash: %s", ql_last_error());
+    ql_session_report(s, ql_session_gives_up(s) ? "stopped early" : "complete");
 }
 
 static ql_exit report(session *s) {
@@ -197,6 +210,7 @@ static ql_exit train(session *s) {
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_MODEL, st);
     st = save_result(s);
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
+    finish_report(s);
     return report(s);
 }
 
@@ -239,6 +253,7 @@ static ql_exit run(ql_cli *cli, void *opts) {
     ql_exit code = run_session(&s);
     ql_trainer_free(s.trainer);
     ql_report_to_close(&s.report_to);
+    ql_run_about_free(&s.about);
     ql_run_close(&s.run);
     ql_job_close(&s.job);
     return code;

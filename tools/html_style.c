@@ -63,6 +63,14 @@ const char *const ql_html_style[] = {
     ".t-sep{background:var(--sep);color:var(--dim)}\n"
     ".t-cut{background:var(--cut);color:var(--dim);text-decoration:line-through}\n"
     ".t-bad{background:var(--bad);color:var(--bad-ink);font-weight:600}\n",
+    /* samples side by side, the bar of memory */
+    ".sides{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr));gap:0 16px}\n"
+    ".sides>div{min-width:0}\n"
+    ".sides p{margin:8px 0 0}\n"
+    ".bar{display:flex;height:22px;border-radius:6px;overflow:hidden;background:var(--grid)}\n"
+    ".bar i{background:var(--c);min-width:1px}\n"
+    ".dot{display:inline-block;width:10px;height:10px;border-radius:50%;background:var(--c);margin-right:8px}\n"
+    ".name{white-space:nowrap}\n",
     /* plots */
     ".figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:16px;margin:12px 0}\n"
     "figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 12px 8px;min-width:0}\n"

@@ -184,7 +184,8 @@ static ql_status remove_events(const ql_run *r) {
 }
 
 ql_status ql_run_start_anew(const ql_run *r) {
-    static const char *const files[] = {"completed", "train.jsonl", "train.csv", "best"};
+    static const char *const files[] = {"completed", "train.jsonl", "train.csv",
+                                        "best",      "report.html", "samples.jsonl"};
     char path[QL_PATH_MAX];
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         QL_TRY(ql_run_path(r, files[i], path));

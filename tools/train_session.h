@@ -8,6 +8,7 @@
 #include "tools/best.h"
 #include "tools/job.h"
 #include "tools/report_to.h"
+#include "tools/run_about.h"
 #include "tools/watch.h"
 #include "tools/watch_args.h"
 
@@ -25,6 +26,7 @@ typedef struct ql_session {
     ql_job job;
     ql_run run;
     ql_report_to report_to;
+    ql_run_about about;
     ql_trainer *trainer;
     ql_watch watch;
     ql_scores scores;  /* of the last evaluation; no plain decoder           */
@@ -56,6 +58,8 @@ json_t *ql_real_or_null(double x);
 
 /* Every step that is left, with evaluations and checkpoints; stops early by signal or patience. */
 QL_NODISCARD ql_exit ql_session_run(ql_session *s);
+/* run.json and report.html as the run stands; a failure is a warning: it must not end a run. */
+void ql_session_report(ql_session *s, const char *state);
 /* Has the patience of --early_stopping_patience run out? */
 bool ql_session_gives_up(const ql_session *s);
 /* The link `best`, after a checkpoint or a resume. */

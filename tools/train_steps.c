@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "tools/engine.h"
+#include "tools/report_html.h"
 #include "tools/score_report.h"
 #include "tools/signals.h"
 #include "tools/train_session.h"
@@ -11,6 +12,15 @@
 
 static bool is_multiple(int64_t step, int64_t every) {
     return every > 0 && step % every == 0;
+}
+
+void ql_session_report(ql_session *s, const char *state) {
+    double seconds = ql_now_s() - s->watch.start_s;
+    int64_t step = s->done ? s->done : ql_trainer_done(s->trainer);
+    ql_status st = ql_run_about_update(&s->about, state, step, seconds);
+    if (st == QL_OK) st = ql_report_refresh(s->run.dir);
+    if (st != QL_OK)
+        ql_note(&s->cli->out, "warning: the report was not written: %s", ql_last_error());
 }
 
 /* ------------------------------------------------------------------ checkpoints */
@@ -34,7 +44,9 @@ static ql_status save_checkpoint(ql_session *s) {
     QL_TRY(ql_checkpoint_hash(path, hash));
     ql_note(&s->cli->out, "saved %s (hash %.8s, verified)", path, hash);
     QL_TRY(ql_session_link_best(s)); /* before pruning, which keeps it */
-    return ql_run_prune(&s->run, s->o->save_total_limit, step);
+    QL_TRY(ql_run_prune(&s->run, s->o->save_total_limit, step));
+    ql_session_report(s, "running");
+    return QL_OK;
 }
 
 /* ------------------------------------------------------------------------ steps */
@@ -85,6 +97,7 @@ static ql_exit stop_by_signal(ql_session *s) {
         ql_status st = save_checkpoint(s);
         if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
     }
+    ql_session_report(s, "stopped");
     ql_note(&s->cli->out, "stopped after step %lld; the same command continues", (long long)step);
     return ql_signals_exit();
 }
@@ -103,7 +116,10 @@ ql_exit ql_session_run(ql_session *s) {
     while (ql_trainer_done(s->trainer) < ql_trainer_total(s->trainer) && !ql_session_gives_up(s)) {
         if (ql_signals_stop()) return stop_by_signal(s);
         ql_status st = one_step(s);
-        if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
+        if (st == QL_OK) continue;
+        ql_exit code = ql_fail(&s->cli->out, QL_STAGE_RUN, st);
+        ql_session_report(s, code == QL_EXIT_DIVERGED ? "diverged" : "failed");
+        return code;
     }
     ql_progress_end(&s->cli->out);
     if (ql_session_gives_up(s)) say_given_up(s);
