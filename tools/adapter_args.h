@@ -31,14 +31,18 @@ typedef struct ql_adapter_args {
 /* Rows of a flag table for the member `f` (a ql_adapter_args). */
 #define QL_ADAPTER_ARGS(T, f)                                                                      \
     QL_ADAPTER_FOLDER_ARG(T, f.from, "continue from this adapter folder"),                         \
-        {.name = "lora_r",                                                                         \
-         .also = "-r",                                                                             \
-         .kind = QL_ARG_INT,                                                                       \
-         .at = offsetof(T, f.r),                                                                   \
-         .fallback = "64",                                                                         \
-         .lo = 1,                                                                                  \
-         .hi = 65536,                                                                              \
-         .help = "rank"},                                                                          \
+        QL_NEW_ADAPTER_ARGS(T, f, "true", "true gaussian|loftq pissa olora eva corda")
+
+/* Those of a new adapter; `init`: how it begins when not said, one of `inits`. */
+#define QL_NEW_ADAPTER_ARGS(T, f, init_default, inits)                                             \
+    {.name = "lora_r",                                                                             \
+     .also = "-r",                                                                                 \
+     .kind = QL_ARG_INT,                                                                           \
+     .at = offsetof(T, f.r),                                                                       \
+     .fallback = "64",                                                                             \
+     .lo = 1,                                                                                      \
+     .hi = 65536,                                                                                  \
+     .help = "rank"},                                                                              \
         {.name = "lora_alpha",                                                                     \
          .kind = QL_ARG_REAL,                                                                      \
          .at = offsetof(T, f.alpha),                                                               \
@@ -85,8 +89,8 @@ typedef struct ql_adapter_args {
                             "LIST", "token ids whose embedding is trained: 5,6,9-12, or JSON"),    \
     {                                                                                              \
         .name = "init_lora_weights", .kind = QL_ARG_CHOICE, .at = offsetof(T, f.init),             \
-        .fallback = "true", .choices = "true gaussian|loftq pissa olora eva corda",                \
-        .help = "how A begins; B is zero"                                                          \
+        .fallback = init_default, .choices = inits,                                                \
+        .help = "how A begins (B is zero), or how base and adapter are split"                      \
     }
 
 /* The settings of a new adapter, or those of the folder `from`: a flag that contradicts the folder

@@ -61,6 +61,7 @@ extern const ql_command ql_cmd_bench;
 extern const ql_command ql_cmd_eval;
 extern const ql_command ql_cmd_generate;
 extern const ql_command ql_cmd_info;
+extern const ql_command ql_cmd_loftq;
 extern const ql_command ql_cmd_merge;
 extern const ql_command ql_cmd_plan;
 extern const ql_command ql_cmd_quantize;

@@ -199,8 +199,9 @@ static ql_status loftq(const splitter *x, candidate *best, ql_split *out) {
     candidate now = {0}, last = {0};
     ql_status s = QL_OK;
     const candidate *previous = NULL;
-    out->iters = x->o->iters;
-    for (int32_t t = 1; s == QL_OK && t <= x->o->iters; t++) {
+    bool done = false;
+    for (int32_t t = 1; s == QL_OK && !done && t <= x->o->iters; t++) {
+        out->iters = t;
         fill_rest(x);
         if (previous) subtract_adapter(x, previous);
         s = freeze(x, &now);
@@ -221,6 +222,7 @@ static ql_status loftq(const splitter *x, candidate *best, ql_split *out) {
             ql_qtensor_free(&now.q); /* only its adapter goes into the next iteration */
             last = now;
             previous = &last;
+            done = x->o->stop_early;
         }
         now = (candidate){0};
     }

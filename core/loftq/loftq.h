@@ -36,6 +36,7 @@ typedef struct ql_split_opts {
     int32_t r, iters; /* iters: T of LoftQ, 1 .. QL_LOFTQ_MAX_ITER */
     float scaling;    /* s > 0 */
     bool keep_last;   /* the T-th iteration instead of the best one, as PEFT does */
+    bool stop_early;  /* end after the first iteration that is no better than the best */
     ql_svd_opts svd;
     /* Activation-aware objective: ||(W - Q - s B A) diag(d)|| with d[j] the root mean square of the
      * layer's input j on calibration text; NULL = the paper's. Borrowed. */
@@ -48,7 +49,7 @@ typedef struct ql_split {
     ql_qtensor q;  /* the frozen part when quantized; owned                  */
     float *dense;  /* ... otherwise, already rounded; owned                  */
     float *a, *b;  /* [r, k], [n, r]; owned                                  */
-    int32_t iters; /* T; 1 for PiSSA and OLoRA                               */
+    int32_t iters; /* iterations done: T, 1 for PiSSA and OLoRA              */
     int32_t best;  /* which iteration this is, 1 .. T                        */
     /* ||W||; ||W - Q(W)|| at 0 and ||W - Q_t - s B_t A_t|| at t. */
     double norm, residual[QL_LOFTQ_MAX_ITER + 1];

@@ -27,11 +27,10 @@ static const char *task_type(const ql_model *m) {
     }
 }
 
-static ql_status config_json(ql_model *m, json_t **out) {
+static ql_status config_json(ql_model *m, const char *base, json_t **out) {
     const char **adapted = ql_host_calloc((size_t)m->n_linears, sizeof *adapted);
     if (!adapted) return QL_NOMEM("adapter_config.json");
-    ql_lora_about about = {
-        .task_type = task_type(m), .base = ql_source_path(m->source), .adapted = adapted};
+    ql_lora_about about = {.task_type = task_type(m), .base = base, .adapted = adapted};
     const ql_linear *l;
     for (int64_t i = 0; (l = ql_model_linear(m, i)); i++) {
         if (l->adapter_a < 0) continue;
@@ -98,7 +97,7 @@ static ql_status write_param(ql_model *m, int32_t param, const float *in) {
 
 /* ---------------------------------------------------------------- values */
 
-static ql_status full_name(const ql_param *p, char out[256]) {
+ql_status ql_adapter_tensor_name(const ql_param *p, char out[256]) {
     int n = snprintf(out, 256, PREFIX "%s", p->name);
     return n > 0 && n < 256 ? QL_OK
                             : QL_FAIL(QL_ERR_INVALID, "adapter name '%s' is too long", p->name);
@@ -113,7 +112,7 @@ static ql_status write_values(ql_model *m, const char *path) {
     for (int32_t i = 0; i < m->n_params && s == QL_OK; i++) {
         const ql_param *p = &m->params[i];
         int64_t shape[2] = {p->rows, p->cols};
-        s = full_name(p, name);
+        s = ql_adapter_tensor_name(p, name);
         if (s == QL_OK)
             s = ql_st_writer_declare(w, name, QL_ST_F32, p->dims, shape + (2 - p->dims));
         uint64_t n = (uint64_t)p->rows * (uint64_t)p->cols;
@@ -172,7 +171,7 @@ static bool has_longer_name(const ql_param *p) {
 
 static bool is_named(const ql_param *p, const char *tensor) {
     char name[256];
-    if (full_name(p, name) != QL_OK) return false;
+    if (ql_adapter_tensor_name(p, name) != QL_OK) return false;
     size_t n = strlen(name);
     if (strncmp(tensor, name, n) != 0) return false;
     return !tensor[n] || (has_longer_name(p) && !strcmp(tensor + n, ".weight"));
@@ -189,7 +188,7 @@ static bool fits(const ql_param *p, const ql_st_tensor *t) {
 static ql_status find_value(const ql_st_file *f, const char *path, const ql_param *p,
                             const ql_st_tensor **out) {
     char name[256], longer[256 + 8];
-    QL_TRY(full_name(p, name));
+    QL_TRY(ql_adapter_tensor_name(p, name));
     const ql_st_tensor *t = ql_st_find(f, name);
     if (!t && has_longer_name(p)) {
         snprintf(longer, sizeof longer, "%s.weight", name);
@@ -285,15 +284,20 @@ static ql_status write_config(const json_t *config, const char *dir) {
                    path);
 }
 
-static ql_status build(ql_model *m, const char *dir) {
+ql_status ql_adapter_write_settings(ql_model *m, const char *base, const char *dir) {
     char path[QL_PATH_MAX];
     json_t *c = NULL;
-    QL_TRY(config_json(m, &c));
+    QL_TRY(config_json(m, base, &c));
     ql_status s = write_config(c, dir);
     json_decref(c);
     QL_TRY(s);
     QL_TRY(ql_path_join(path, dir, "README.md"));
-    QL_TRY(ql_file_replace(path, readme, sizeof readme - 1));
+    return ql_file_replace(path, readme, sizeof readme - 1);
+}
+
+static ql_status build(ql_model *m, const char *dir) {
+    char path[QL_PATH_MAX];
+    QL_TRY(ql_adapter_write_settings(m, ql_source_path(m->source), dir));
     QL_TRY(ql_path_join(path, dir, "adapter_model.safetensors"));
     QL_TRY(write_values(m, path));
     ql_file_drop_cache(path);

@@ -132,6 +132,12 @@ QL_NODISCARD ql_status ql_lora_config_json(const ql_lora_config *c, const ql_lor
 /* ---- folders of adapters (adapter.c) ---- */
 
 struct ql_model;
+struct ql_param;
+/* Everything in `dir` but the values: adapter_config.json, which names `base`, and README.md. */
+QL_NODISCARD ql_status ql_adapter_write_settings(struct ql_model *m, const char *base,
+                                                 const char *dir);
+/* The name of a parameter in adapter_model.safetensors. */
+QL_NODISCARD ql_status ql_adapter_tensor_name(const struct ql_param *p, char out[256]);
 /* adapter_config.json + adapter_model.safetensors + README.md as PEFT writes them, staged and moved
  * into place whole. The file is read back and compared before it replaces the old one. */
 QL_NODISCARD ql_status ql_adapter_save(struct ql_model *m, const char *dir);

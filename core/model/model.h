@@ -190,6 +190,9 @@ QL_NODISCARD ql_status ql_model_place(ql_model *m, ql_device *dev, ql_queue *que
 /* PEFT's initialization from `seed`: A uniform (or gaussian), B zero; --full: the file's weights.
  */
 QL_NODISCARD ql_status ql_model_init_trained(ql_model *m, uint64_t seed);
+/* PEFT: A ~ U(-1/sqrt(k), 1/sqrt(k)) (kaiming, a = sqrt 5) or N(0, 1/r^2) of an adapted layer,
+ * a [r, k]. The draw depends on the seed and the parameter's name only. */
+void ql_adapter_draw_a(const ql_model *m, const ql_linear *l, uint64_t seed, float *a);
 /* Host copies of a parameter's value (rows x cols floats) and back. */
 QL_NODISCARD ql_status ql_param_read(ql_model *m, int32_t param, float *out);
 QL_NODISCARD ql_status ql_param_write(ql_model *m, int32_t param, const float *in);

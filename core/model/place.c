@@ -229,18 +229,20 @@ ql_status ql_param_write(ql_model *m, int32_t param, const float *in) {
     return m->dev->backend->queue_sync(m->queue);
 }
 
-/* PEFT: A ~ U(-1/sqrt(k), 1/sqrt(k)) (kaiming, a = sqrt 5) or N(0, 1/r^2); B = 0. The draw depends
- * on the seed and the parameter's name only. */
-static ql_status init_adapter_a(ql_model *m, const ql_linear *l, uint64_t seed) {
+void ql_adapter_draw_a(const ql_model *m, const ql_linear *l, uint64_t seed, float *a) {
     const ql_param *p = &m->params[l->adapter_a];
     int64_t n = p->rows * p->cols;
-    float *a = ql_host_calloc((size_t)n, sizeof(float));
-    if (!a) return QL_NOMEM("an adapter");
     ql_stream s = ql_stream_make(seed, QL_STREAM_ADAPTER_INIT, ql_hash_name(p->name) >> 16);
     float bound = (float)(1.0 / sqrt((double)l->k));
     for (int64_t i = 0; i < n; i++)
         a[i] = m->lora.init == QL_INIT_GAUSSIAN ? ql_stream_normal(&s) / (float)l->r
                                                 : (2.0f * ql_stream_uniform(&s) - 1.0f) * bound;
+}
+
+static ql_status init_adapter_a(ql_model *m, const ql_linear *l, uint64_t seed) {
+    float *a = ql_host_calloc((size_t)l->r, (size_t)l->k * sizeof(float));
+    if (!a) return QL_NOMEM("an adapter");
+    ql_adapter_draw_a(m, l, seed, a);
     ql_status status = ql_param_write(m, l->adapter_a, a);
     ql_host_free(a);
     return status;

@@ -55,7 +55,10 @@ static ql_status plan_item(ql_folder_job *j, ql_folder_item *it) {
     const ql_source_tensor *t = it->t;
     int64_t n, k;
     QL_TRY(ql_stored_shape(j->s, t->name, &n, &k));
-    if (may_quantize(j, t)) QL_TRY(choose_storage(j, it));
+    if (!j->o->dense && may_quantize(j, t)) QL_TRY(choose_storage(j, it));
+    const ql_folder_maker *maker = j->o->maker;
+    if (maker != NULL)
+        QL_TRY(maker->wants(maker->user, t, it->quantize ? &it->quant : NULL, &it->made));
     if (!it->quantize) {
         bool raw = t->st != NULL && !ql_stored_is_quantized(j->s, t->name);
         it->bytes = raw ? t->st->bytes : (uint64_t)n * (uint64_t)k * sizeof(float);
@@ -241,7 +244,9 @@ static ql_status build(ql_folder_job *j) {
     QL_TRY(ql_source_write_sidecars(j->s, j->staged));
     QL_TRY(write_config(j));
     QL_TRY(write_tensors(j));
-    return write_index(j);
+    QL_TRY(write_index(j));
+    const ql_folder_maker *maker = j->o->maker;
+    return maker != NULL ? maker->finish(maker->user, j->staged) : QL_OK;
 }
 
 ql_status ql_quantize_folder(const ql_source *s, const ql_quantize_folder_opts *o, const char *out,

@@ -64,6 +64,10 @@ static json_t *own_config(const ql_quantize_folder_opts *o, json_t *skip) {
 ql_status ql_quantized_config(const ql_source *s, const ql_quantize_folder_opts *o,
                               const ql_folder_storage *storage, json_t **out) {
     json_t *config = json_deep_copy(ql_source_config(s));
+    if (o->dense) {
+        *out = config;
+        return config != NULL ? QL_OK : QL_NOMEM("config.json");
+    }
     json_t *skip = skip_modules(s, o->quantize_head, storage->plain);
     bool bnb = storage->format == QL_STORED_BNB;
     json_t *quantization = bnb ? bnb_config(o, storage->quant, skip) : own_config(o, skip);

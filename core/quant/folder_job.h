@@ -11,6 +11,7 @@
 typedef struct ql_folder_item {
     const ql_source_tensor *t;
     bool quantize;
+    bool made;           /* by the maker */
     ql_quant_opts quant; /* when it is quantized */
     uint64_t bytes;      /* about what it will take */
     int32_t shard;

@@ -25,11 +25,16 @@ static ql_status check_finite(const ql_folder_job *j, const char *name, int64_t 
                    (long long)(row0 + at / k), (long long)(at % k));
 }
 
-/* What a tensor of plain numbers counts as: F32 and F16 stay, everything else is BF16. */
-static const char *plain_dtype(const ql_source_tensor *t) {
+ql_st_dtype ql_folder_dense_dtype(const ql_source_tensor *t) {
     bool f32 = t->st != NULL ? t->st->dtype == QL_ST_F32 : t->gguf->type == QL_GT_F32;
     bool f16 = t->st != NULL ? t->st->dtype == QL_ST_F16 : t->gguf->type == QL_GT_F16;
-    return f32 ? "float32" : f16 ? "float16" : "bfloat16";
+    return f32 ? QL_ST_F32 : f16 ? QL_ST_F16 : QL_ST_BF16;
+}
+
+/* What a tensor of plain numbers counts as. */
+static const char *plain_dtype(const ql_source_tensor *t) {
+    ql_st_dtype to = ql_folder_dense_dtype(t);
+    return to == QL_ST_F32 ? "float32" : to == QL_ST_F16 ? "float16" : "bfloat16";
 }
 
 /* w [rows, cols] turned to [cols, rows]. */
@@ -125,20 +130,37 @@ static ql_status write_parts(ql_folder_job *j, const ql_source_tensor *t, const 
     return s;
 }
 
-static ql_status quantize_item(ql_folder_job *j, const ql_folder_item *it, const char *file) {
+static ql_status encode_item(ql_folder_job *j, const ql_folder_item *it, ql_qtensor *q) {
     const ql_source_tensor *t = it->t;
     float *w;
     int64_t n, k;
     const char *dtype;
     QL_TRY(read_floats(j, t, &w, &n, &k, &dtype));
     if (!lies_out_in(j, t)) QL_TRY(turn_conv1d(j, &w, &n, &k));
-    ql_qtensor q = {0};
-    ql_status s = ql_quantize_with(&it->quant, j->o->encode, j->o->encode_user, w, n, k, &q);
+    ql_status s = ql_quantize_with(&it->quant, j->o->encode, j->o->encode_user, w, n, k, q);
     if (s == QL_OK) {
-        q.source_dtype = dtype;
-        s = measure(j, &q, w);
+        q->source_dtype = dtype;
+        s = measure(j, q, w);
     }
     ql_host_free(w);
+    return s;
+}
+
+/* The quantized weight that the maker gives. */
+static ql_status take_item(ql_folder_job *j, const ql_source_tensor *t, ql_qtensor *q) {
+    ql_folder_made made = {0};
+    QL_TRY(j->o->maker->make(j->o->maker->user, t, j->staged, &made));
+    *q = made.q;
+    j->err2 += made.error * made.error;
+    j->norm2 += made.norm * made.norm;
+    return QL_OK;
+}
+
+static ql_status quantize_item(ql_folder_job *j, const ql_folder_item *it, const char *file) {
+    const ql_source_tensor *t = it->t;
+    ql_qtensor q = {0};
+    ql_status s = it->made ? take_item(j, t, &q) : encode_item(j, it, &q);
+    int64_t n = q.n, k = q.k;
     for (int64_t r = 0; s == QL_OK && q.type->per_row && r < n; r++)
         if (!isfinite(q.absmax[r]))
             s = QL_FAIL(QL_ERR_NUMERIC, "%s: %s: row %lld exceeds float16, which llm_int8 uses",
@@ -178,17 +200,9 @@ static ql_status copy_item(ql_folder_job *j, const ql_source_tensor *t) {
     return ql_shard_mapped(j->open, t->st);
 }
 
-/* A tensor that stays unquantized but is decoded, or comes from GGUF: F32 and F16 stay, everything
- * else becomes BF16. */
-static ql_status decode_item(ql_folder_job *j, const ql_source_tensor *t) {
-    float *w;
-    int64_t n, k;
-    const char *dtype;
-    QL_TRY(read_floats(j, t, &w, &n, &k, &dtype));
-    if (lies_out_in(j, t)) QL_TRY(turn_conv1d(j, &w, &n, &k));
-    ql_st_dtype to = strcmp(dtype, "float32") == 0   ? QL_ST_F32
-                     : strcmp(dtype, "float16") == 0 ? QL_ST_F16
-                                                     : QL_ST_BF16;
+/* Values [n, k] into the open shard as `to`; w is freed. */
+static ql_status write_floats(ql_folder_job *j, const ql_source_tensor *t, float *w, int64_t n,
+                              int64_t k, ql_st_dtype to) {
     int64_t matrix[2] = {n, k};
     bool quantized = (ql_stored_is_quantized(j->s, t->name) && t->st != NULL) || t->out_in;
     ql_status s = ql_shard_entry(j->open, t->name, to, quantized ? 2 : t->dims,
@@ -206,9 +220,30 @@ static ql_status decode_item(ql_folder_job *j, const ql_source_tensor *t) {
     return s;
 }
 
+/* A tensor that stays unquantized but is decoded, or comes from GGUF. */
+static ql_status decode_item(ql_folder_job *j, const ql_source_tensor *t) {
+    float *w;
+    int64_t n, k;
+    const char *dtype;
+    QL_TRY(read_floats(j, t, &w, &n, &k, &dtype));
+    if (lies_out_in(j, t)) QL_TRY(turn_conv1d(j, &w, &n, &k));
+    ql_st_dtype to = strcmp(dtype, "float32") == 0   ? QL_ST_F32
+                     : strcmp(dtype, "float16") == 0 ? QL_ST_F16
+                                                     : QL_ST_BF16;
+    return write_floats(j, t, w, n, k, to);
+}
+
+/* An unquantized weight [n, k] that the maker gives. */
+static ql_status dense_item(ql_folder_job *j, const ql_source_tensor *t) {
+    ql_folder_made made = {0};
+    QL_TRY(j->o->maker->make(j->o->maker->user, t, j->staged, &made));
+    QL_TRY(turn_conv1d(j, &made.dense, &made.n, &made.k));
+    return write_floats(j, t, made.dense, made.n, made.k, ql_folder_dense_dtype(t));
+}
+
 ql_status ql_folder_write_item(ql_folder_job *j, const ql_folder_item *it, const char *file) {
     if (it->quantize) return quantize_item(j, it, file);
     bool plain = it->t->st != NULL && !ql_stored_is_quantized(j->s, it->t->name);
-    QL_TRY(plain ? copy_item(j, it->t) : decode_item(j, it->t));
+    QL_TRY(it->made ? dense_item(j, it->t) : plain ? copy_item(j, it->t) : decode_item(j, it->t));
     return note_entry(j, it->t->name, file);
 }

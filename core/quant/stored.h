@@ -55,6 +55,28 @@ QL_NODISCARD ql_status ql_stored_parts_of(const char *name, const ql_qtensor *q,
                                           ql_stored_format format, ql_stored_parts *out);
 void ql_stored_parts_free(ql_stored_parts *p);
 
+/* Another way for some weights of a folder: what it gives is stored in place of the encoded values.
+ * `wants` is asked while planning, in the order of writing, for every matrix of plain or quantized
+ * values; quant is NULL for one that stays unquantized. `make` follows in the same order. Both
+ * it and `finish`, the last call, may add files to the folder `staged`, which then takes its place.
+ */
+typedef struct ql_folder_made {
+    ql_qtensor q; /* quantized; the folder frees it                                         */
+    float *dense; /* otherwise [n, k] of ql_folder_dense_dtype; the folder frees it         */
+    int64_t n, k;
+    double error, norm; /* ||W - decoded||, ||W||                                            */
+} ql_folder_made;
+typedef struct ql_folder_maker {
+    void *user;
+    ql_status (*wants)(void *user, const ql_source_tensor *t, const ql_quant_opts *quant,
+                       bool *out);
+    ql_status (*make)(void *user, const ql_source_tensor *t, const char *staged,
+                      ql_folder_made *out);
+    ql_status (*finish)(void *user, const char *staged);
+} ql_folder_maker;
+/* The type in which an unquantized tensor is stored: F32 and F16 stay, everything else is BF16. */
+ql_st_dtype ql_folder_dense_dtype(const ql_source_tensor *t);
+
 /* Quantizes a whole model into folder `out`: one tensor at a time. Which modules:
  * spec/quantization.md section 3. The offset inside quant_state JSON is only known after encoding,
  * so data goes through a spool file first; the entries of the result lie in the order in which
@@ -62,8 +84,10 @@ void ql_stored_parts_free(ql_stored_parts *p);
  * whole or not at all. */
 typedef struct ql_quantize_folder_opts {
     ql_quant_opts quant;
-    bool quantize_head;        /* false */
-    const char *bits_by_layer; /* rules (bits.h) before `quant`, or NULL                       */
+    bool quantize_head;           /* false */
+    const char *bits_by_layer;    /* rules (bits.h) before `quant`, or NULL                       */
+    bool dense;                   /* false; true: nothing is quantized, only `maker` changes it   */
+    const ql_folder_maker *maker; /* NULL = none                                               */
     /* progress: tensors done of total, name; may be NULL */
     void (*progress)(void *user, int64_t done, int64_t total, const char *name);
     void *user;
