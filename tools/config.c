@@ -108,6 +108,9 @@ static ql_status take_text(reader *r, const ql_yaml *y, const char *key, const c
         add_other(r, key);
         return QL_OK;
     }
+    row = f.ours ? NULL : ql_spelling_find(key, NULL);
+    if (row && row->fate != QL_FATE_FOREIGN)
+        return QL_FAIL(QL_ERR_INVALID, "%s has no value '%.40s' here", name, text);
     if (!f.ours) return unknown_key(r, y, key);
     if (f.ref.arg->flags & QL_ARG_SESSION && f.ref.arg->kind == QL_ARG_TEXT)
         return QL_FAIL(QL_ERR_INVALID, "%s: one file of settings does not name another", name);
@@ -122,7 +125,10 @@ static ql_status take_text(reader *r, const ql_yaml *y, const char *key, const c
 /* null: as if the key were not there, for a flag that has no default to lose. */
 static ql_status take_null(reader *r, const ql_yaml *y, const char *key) {
     found f = find_flag(r, key);
-    if (ql_spelling_find(key, "null")) return QL_OK;
+    const ql_spelling *row = ql_spelling_find(key, "null");
+    if (row && row->values) return take_text(r, y, key, "null");
+    row = ql_spelling_find(key, NULL);
+    if (!f.ours && row && row->fate != QL_FATE_FOREIGN) return QL_OK;
     if (!f.ours && !f.other) return unknown_key(r, y, key);
     if (f.other || !f.ref.arg->fallback) return QL_OK;
     return QL_FAIL(QL_ERR_INVALID,

@@ -31,6 +31,9 @@ void ql_html_raw(ql_html *h, const char *markup) {
     put(h, markup, strlen(markup));
 }
 
+static void formatted(ql_html *h, void (*how)(ql_html *, const char *, size_t), const char *fmt,
+                      va_list ap) QL_PRINTF(3, 0);
+
 /* Formats and hands the text to `how`; more than 512 bytes come from the heap. */
 static void formatted(ql_html *h, void (*how)(ql_html *, const char *, size_t), const char *fmt,
                       va_list ap) {

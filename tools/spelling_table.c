@@ -47,6 +47,7 @@ static const ql_spelling rows[] = {
     {"llm_int8_threshold", NULL, REFUSED, "outliers are not computed apart here: llm_int8 is a threshold of 0; leave it out"},
     {"llm_int8_enable_fp32_cpu_offload llm_int8_has_fp16_weight", "false", MAPS, ""},
     {"llm_int8_enable_fp32_cpu_offload llm_int8_has_fp16_weight", "true", REFUSED, "leave it out: quantized weights stay quantized, on one device"},
+    {"llm_int8_skip_modules", NULL, REFUSED, "write bits_by_layer, rules by layer or name; the output head stays in 16 bits anyway"},
     {"quantization_config bnb_config lora_config peft_config training_args training_arguments", NULL, OPENS, ""},
 
     /* ---- transformers: batches, steps, schedule */
@@ -117,6 +118,7 @@ static const ql_spelling rows[] = {
     {"resume_from_checkpoint", NULL, MAPS, "resume=*"},
     {"ignore_data_skip", "false", MAPS, ""},
     {"ignore_data_skip", "true", REFUSED, "leave it out: a resumed run goes on where its data stood"},
+    {"use_legacy_prediction_loop", "true false", NOTED, "metrics are computed row by row"},
     {"jit_mode_eval torch_compile use_ipex", "true false", NOTED, NO_TORCH},
     {"torch_compile_backend torch_compile_mode torchdynamo xpu_backend", NULL, NOTED, NO_TORCH},
 
@@ -144,7 +146,7 @@ static const ql_spelling rows[] = {
     {"device_map", NULL, NOTED, "the whole model is on the device of --device"},
     {"local_rank", "-1 0 null", NOTED, ONE_PROCESS},
     {"local_rank", NULL, REFUSED, ONE_PROCESS "; start it once"},
-    {"ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout accelerator_config parallelism_config mp_parameters tpu_num_cores tpu_metrics_debug split_batches dispatch_batches", NULL, NOTED, ONE_PROCESS},
+    {"ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout ray_scope accelerator_config parallelism_config mp_parameters tpu_num_cores tpu_metrics_debug split_batches dispatch_batches", NULL, NOTED, ONE_PROCESS},
     {"deepspeed fsdp fsdp_config fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap", "false null []", MAPS, ""},
     {"deepspeed fsdp fsdp_config fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap", NULL, REFUSED, ONE_PROCESS "; leave it out, `qlora plan` says what fits"},
     {"attn_implementation use_flash_attention_2", NULL, NOTED, "there is one attention, exact and without padding"},
@@ -172,13 +174,15 @@ static const ql_spelling rows[] = {
     {"bias", NULL, REFUSED, "biases stay frozen here: write bias: none or leave it out"},
     {"lora_bias use_qalora use_bdlora ensure_weight_tying", "false", MAPS, ""},
     {"lora_bias use_qalora use_bdlora ensure_weight_tying", "true", REFUSED, "this kind of adapter is not here: leave it out"},
-    {"layer_replication megatron_config eva_config corda_config lora_ga_config arrow_config target_parameters alora_invocation_tokens", NULL, REFUSED, "this kind of adapter is not here: leave it out"},
+    {"loftq_config", NULL, REFUSED, "leave it out: `qlora loftq` makes the base and the adapter to go on from"},
+    {"layer_replication velora_config monteclora_config kasa_config megatron_config eva_config corda_config lora_ga_config arrow_config target_parameters alora_invocation_tokens", NULL, REFUSED, "this kind of adapter is not here: leave it out"},
     {"task_type", "CAUSAL_LM", MAPS, "task=causal"},
     {"task_type", "SEQ_CLS", MAPS, "task=classify"},
     {"task_type", "SEQ_2_SEQ_LM", MAPS, "task=seq2seq"},
     {"task_type", NULL, REFUSED, "tasks are CAUSAL_LM, SEQ_CLS and SEQ_2_SEQ_LM here"},
     {"peft_type", "LORA", MAPS, ""},
     {"peft_type", NULL, REFUSED, "adapters are LoRA here (use_dora, use_rslora)"},
+    {"qalora_group_size", NULL, NOTED, "use_qalora is not here"},
     {"fan_in_fan_out inference_mode auto_mapping megatron_core peft_version runtime_config", NULL, NOTED, "it follows from the model"},
     {"base_model_name_or_path", NULL, MAPS, "model_name_or_path=*"},
 

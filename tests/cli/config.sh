@@ -141,16 +141,26 @@ expect_out '^report_to: "none"$'
 run tokenize -m "$model" --file x --bf16
 refused 2 "unknown flag '--bf16'"
 
+# --- PEFT's adapter_config.json is JSON, so YAML, and its names are understood
+run train -c "$model/adapter/adapter_config.json" -m "$model" --print_config
+expect_rc 0
+expect_out '^lora_r: 8$'
+expect_out '^lora_target_modules: "model.layers.0.mlp.down_proj,'
+
 # --- the table maps to flags that exist, and names ones that exist
-python3 - "$here/../../tools/spelling_table.c" "$qlora" <<'PY' || fail 'a row names no flag'
+python3 - "$here/../../tools/spelling_table.c" "$qlora" "$here/other_names.txt" <<'PY' || fail 'a row names no flag'
 import re, subprocess, sys
 flags = set()
 for command in "train plan eval generate quantize merge tokenize template info selftest bench verify".split():
     text = subprocess.run([sys.argv[2], command, "--help", "all"], capture_output=True, text=True).stdout
     flags |= set(re.findall(r"^ +(?:-\w, )?--(\w+)", text, re.M))
 assert {"lora_r", "seed", "window"} <= flags, flags
-rows = re.findall(r'^    \{"([^"]+)", (NULL|"[^"]*"), (\w+), "([^"]*)', open(sys.argv[1]).read(), re.M)
+rows = re.findall(r'^    \{"([^"]+)", (NULL|"[^"]*"), (\w+), (?:"([^"]*))?', open(sys.argv[1]).read(), re.M)
 assert len(rows) > 150, len(rows)
+understood = flags | {n for row in rows for n in row[0].split()} | {"neftune_noise_alpha"}  # known for later
+others = [n for line in open(sys.argv[3]) if not line.startswith("#") for n in line.split()]
+missing = [n for n in others if n not in understood]
+assert len(others) > 300 and not missing, missing
 for names, values, fate, to in rows:
     for word in to.split() if fate == "MAPS" else []:
         assert word.split("=")[0] in flags, word

@@ -237,6 +237,7 @@ static void spellings_of_others_are_mapped_said_or_refused(void **state) {
     expect_refusal("fp16: true\n", "run.yaml:1:1: fp16 true: activations are fp32 or bf16 here");
     expect_refusal("report_to: wandb\n", "opens no network connection");
     expect_refusal("quantization_config: {load_in_4bit: false}\n", "run.yaml:1:23: load_in_4bit");
+    expect_refusal("bf16: maybe\n", "run.yaml:1:1: bf16 has no value 'maybe' here");
     expect_refusal("bits: 4\nload_in_8bit: true\n",
                    "load_in_8bit contradicts the key bits: bits would be 8 and 4");
 }
