@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/hostmem.h"
+
 #define LIVE_INTERVAL_S  0.1
 #define PLAIN_INTERVAL_S 10.0
 
@@ -99,14 +101,30 @@ ql_exit ql_print_json(ql_out *o, json_t *doc) {
     return code;
 }
 
+static void put_line(const char *fmt, va_list ap) QL_PRINTF(1, 0);
+
+/* One line on stderr: names and texts that came from a file move no cursor and end no line. */
+static void put_line(const char *fmt, va_list ap) {
+    char small[1024];
+    va_list again;
+    va_copy(again, ap);
+    int n = vsnprintf(small, sizeof small, fmt, ap);
+    char *text = n >= (int)sizeof small ? ql_host_calloc((size_t)n + 1, 1) : NULL;
+    if (text) vsnprintf(text, (size_t)n + 1, fmt, again);
+    va_end(again);
+    for (const char *c = text ? text : small; n >= 0 && *c; c++)
+        fputc((unsigned char)*c < ' ' || *c == 0x7f ? '?' : *c, stderr);
+    fputc('\n', stderr);
+    ql_host_free(text);
+}
+
 void ql_note(ql_out *o, const char *fmt, ...) {
     if (o->quiet) return;
     va_list ap;
     end_line(o);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    put_line(fmt, ap);
     va_end(ap);
-    fputc('\n', stderr);
 }
 
 void ql_error(ql_out *o, const char *fmt, ...) {
@@ -114,9 +132,8 @@ void ql_error(ql_out *o, const char *fmt, ...) {
     end_line(o);
     fputs(o->color ? "\033[31merror:\033[0m " : "error: ", stderr);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    put_line(fmt, ap);
     va_end(ap);
-    fputc('\n', stderr);
 }
 
 ql_exit ql_fail(ql_out *o, ql_stage stage, ql_status s) {

@@ -189,6 +189,8 @@ refusal 'config: other.yaml' 'one file of settings does not name another'
 refusal 'seed: !!python/name:os.system x' 'there is no tag'
 refusal 'seed: &x 1' 'anchors are not read here'
 refusal 'seed: [' 'run.yaml:'
+refusal 'deepspeed: "a\nb\e[31mc"' 'run.yaml:1:1: deepspeed a\?b\?\[31mc: a run is one process'
+refusal 'lora_r: "4\n5"' "not '4\?5'"
 run train -c "$tmp/absent.yaml" -m "$model" --dataset "$rows"
 refused 2 'absent.yaml'
 run train -c "$tmp" -m "$model" --dataset "$rows"
