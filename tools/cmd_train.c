@@ -106,6 +106,8 @@ static ql_status begin(session *s) {
     QL_TRY(write_promises(s));
     QL_TRY(ql_run_log_open(&s->run, done));
     QL_TRY(ql_report_to_open(&s->run, s->o->watch.report_to, done, &s->report_to));
+    QL_TRY(ql_run_cut_lines(&s->run, "samples.jsonl", done));
+    if (!s->resumed[0]) QL_TRY(ql_session_sample(s)); /* before the first step */
     return ql_run_about_begin(&s->run, s->cli, &s->job, s->o->watch.run_name, done,
                               ql_trainer_total(s->trainer), &s->about);
 }
@@ -208,6 +210,8 @@ static ql_exit train(session *s) {
     if (code != QL_EXIT_OK) return code;
     st = load_best(s);
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_MODEL, st);
+    st = ql_session_sample(s); /* of the result */
+    if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
     st = save_result(s);
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_RUN, st);
     finish_report(s);

@@ -87,10 +87,20 @@ static ql_exit open_data(ql_cli *cli, const ql_job_args *a, ql_job *j) {
     return QL_EXIT_OK;
 }
 
+/* Prompts of the samples that are wanted on the way. */
+static ql_exit open_sampler(ql_cli *cli, const ql_job_args *a, ql_job *j) {
+    if (!ql_sample_wanted(&a->sample)) return QL_EXIT_OK;
+    ql_status s = ql_sampler_open(&a->sample, j->model, j->has_data ? &j->data : NULL, &j->sampler);
+    bool flag = s == QL_ERR_INVALID || s == QL_ERR_UNSUPPORTED;
+    return s == QL_OK ? QL_EXIT_OK : ql_fail(&cli->out, flag ? QL_STAGE_USAGE : QL_STAGE_DATA, s);
+}
+
 static ql_exit open_plan(ql_cli *cli, const ql_job_args *a, ql_job *j) {
     ql_dtype compute = ql_model_args_compute(&a->model, j->dev);
     ql_status s = ql_train_args_opts(cli, &a->train, &a->data, j->has_data ? &j->data : NULL,
                                      plan_length(a, j), compute, &j->opts);
+    if (s == QL_OK && ql_sample_wanted(&a->sample))
+        j->opts.sample = ql_sampler_room(&j->sampler, j->model, plan_length(a, j), compute);
     if (s == QL_OK) s = ql_trainer_plan(j->model, &j->opts, j->dev, &j->plan);
     if (s == QL_OK) s = ql_engine_budget(j->dev, a->train.mem, &j->plan, &j->budget);
     if (s == QL_OK) s = ql_budget_climb(j->model, j->dev, j->budget, &j->opts, &j->plan, &j->rung);
@@ -105,6 +115,7 @@ static ql_exit open_all(ql_cli *cli, const ql_job_args *a, bool shapes, ql_job *
     s = attach(cli, a, j->model);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
     code = open_data(cli, a, j);
+    if (code == QL_EXIT_OK) code = open_sampler(cli, a, j);
     return code == QL_EXIT_OK ? open_plan(cli, a, j) : code;
 }
 
@@ -120,6 +131,7 @@ ql_exit ql_job_open(ql_cli *cli, const ql_job_args *a, bool shapes, ql_job *out)
 }
 
 void ql_job_close(ql_job *j) {
+    ql_sampler_free(&j->sampler);
     ql_data_close(&j->data);
     ql_model_close(j->model);
     ql_engine_close(j->dev);

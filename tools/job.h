@@ -8,6 +8,7 @@
 #include "core/train/budget.h"
 #include "tools/adapter_args.h"
 #include "tools/model_args.h"
+#include "tools/sampler.h"
 #include "tools/train_args.h"
 
 typedef struct ql_job_args {
@@ -15,12 +16,13 @@ typedef struct ql_job_args {
     ql_adapter_args adapter;
     ql_data_args data;
     ql_train_args train;
+    ql_sample_args sample;
 } ql_job_args;
 
 #define QL_JOB_ARGS(T, f, dataset_flags)                                                           \
     QL_MODEL_ARGS(T, f.model, "4", "4, 8, or 16 = as the files hold it"),                          \
         QL_DATA_ARGS(T, f.data, dataset_flags), QL_ADAPTER_ARGS(T, f.adapter),                     \
-        QL_TRAIN_ARGS(T, f.train)
+        QL_TRAIN_ARGS(T, f.train), QL_SAMPLE_ARGS(T, f.sample)
 
 typedef struct ql_job {
     const ql_job_args *args;
@@ -28,6 +30,7 @@ typedef struct ql_job {
     ql_model *model;
     ql_data data;
     bool has_data;
+    ql_sampler sampler; /* empty: no samples */
     ql_train_opts opts;
     ql_memory_report plan;
     uint64_t budget;

@@ -126,9 +126,11 @@ static ql_status keep_lines(ql_lines *in, int64_t keep, ql_writer *out) {
     return QL_OK;
 }
 
-static ql_status cut_log(const char *path, int64_t keep) {
+ql_status ql_run_cut_lines(const ql_run *r, const char *name, int64_t keep) {
+    char path[QL_PATH_MAX];
     ql_lines in;
     ql_writer *out;
+    QL_TRY(ql_run_path(r, name, path));
     if (!ql_file_exists(path)) return QL_OK;
     QL_TRY(ql_lines_open(path, &in));
     ql_status s = ql_writer_open(path, &out);
@@ -146,7 +148,7 @@ static ql_status cut_log(const char *path, int64_t keep) {
 ql_status ql_run_log_open(ql_run *r, int64_t keep) {
     char path[QL_PATH_MAX];
     QL_TRY(ql_run_path(r, "train.jsonl", path));
-    QL_TRY(cut_log(path, keep));
+    QL_TRY(ql_run_cut_lines(r, "train.jsonl", keep));
     return ql_append_open(path, &r->log);
 }
 

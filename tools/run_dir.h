@@ -32,6 +32,8 @@ QL_NODISCARD ql_status ql_run_path(const ql_run *r, const char *name, char out[Q
 QL_NODISCARD ql_status ql_run_write_config(const ql_run *r, const ql_cli *cli, const void *opts);
 QL_NODISCARD ql_status ql_run_write_json(const ql_run *r, const char *name, const json_t *doc);
 
+/* Keeps the lines of dir/name whose "step" is at most `keep`; a torn or foreign one is dropped. */
+QL_NODISCARD ql_status ql_run_cut_lines(const ql_run *r, const char *name, int64_t keep);
 /* Keeps the log's lines of steps up to `keep` and opens it for more. */
 QL_NODISCARD ql_status ql_run_log_open(ql_run *r, int64_t keep);
 /* Appends one line and releases `line`; reals have 9 significant digits. */

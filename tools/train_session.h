@@ -54,6 +54,11 @@ QL_NODISCARD ql_status ql_session_log(ql_session *s, const ql_step_metrics *m, b
                                       bool *best);
 json_t *ql_real_or_null(double x);
 
+/* ------------------------------------------------------------------- train_samples.c */
+
+/* Writes what the model writes now to samples.jsonl, once per step; nothing without samples. */
+QL_NODISCARD ql_status ql_session_sample(ql_session *s);
+
 /* -------------------------------------------------------------------- train_steps.c */
 
 /* Every step that is left, with evaluations and checkpoints; stops early by signal or patience. */

@@ -87,6 +87,7 @@ static ql_status one_step(ql_session *s) {
     ql_watch_show(&s->watch, &m, logged, ql_engine_peak(s->job.dev));
     if (eval && ql_session_has_scores(s)) show_scores(s, m.step);
     QL_TRY(check_diverged(s));
+    if (is_multiple(m.step, o->job.sample.steps) || last) QL_TRY(ql_session_sample(s));
     bool due = is_multiple(m.step, o->save_steps) || last || best || ql_session_gives_up(s);
     return due && o->save_steps > 0 ? save_checkpoint(s) : QL_OK;
 }

@@ -47,15 +47,15 @@ static ql_status create_graphs(ql_generator *g) {
                        .logits_chunk = seqs,
                        .cache_len = g->o.context};
     QL_TRY(ql_graph_create(g->m, &o, g->dev, &g->graph));
-    QL_TRY(ql_graph_report(g->graph, &g->report));
     if (!g->o.source) return QL_OK;
     o.kind = QL_GRAPH_ENCODE;
     QL_TRY(ql_graph_create(g->m, &o, g->dev, &g->encode));
     ql_graph_share_cache(g->encode, g->graph);
-    return ql_graph_report(g->encode, &g->report);
+    return QL_OK;
 }
 
-static ql_status plan(ql_model *m, const ql_generator_opts *o, ql_device *dev, ql_generator **out) {
+ql_status ql_generator_record(ql_model *m, const ql_generator_opts *o, ql_device *dev,
+                              ql_generator **out) {
     QL_TRY(check(m, o));
     ql_generator *g = ql_host_calloc(1, sizeof *g);
     if (!g) return QL_NOMEM("a generator");
@@ -64,6 +64,23 @@ static ql_status plan(ql_model *m, const ql_generator_opts *o, ql_device *dev, q
     g->o = *o;
     g->piece = o->context < PIECE ? o->context : PIECE;
     ql_status s = create_graphs(g);
+    if (s != QL_OK) {
+        ql_generator_free(g);
+        return s;
+    }
+    *out = g;
+    return QL_OK;
+}
+
+ql_status ql_generator_count(const ql_generator *g, ql_memory_report *r) {
+    QL_TRY(ql_graph_report(g->graph, r));
+    return g->encode ? ql_graph_report(g->encode, r) : QL_OK;
+}
+
+static ql_status plan(ql_model *m, const ql_generator_opts *o, ql_device *dev, ql_generator **out) {
+    ql_generator *g = NULL;
+    QL_TRY(ql_generator_record(m, o, dev, &g));
+    ql_status s = ql_generator_count(g, &g->report);
     if (s != QL_OK) {
         ql_generator_free(g);
         return s;
@@ -118,6 +135,17 @@ static ql_status allocate_host(ql_generator *g) {
     return QL_OK;
 }
 
+ql_status ql_generator_bind(ql_generator *g, ql_buffer *arena) {
+    QL_TRY(ql_graph_bind(g->graph, g->m, arena));
+    if (g->encode) {
+        ql_graph_share_cache(g->encode, g->graph);
+        QL_TRY(ql_graph_bind(g->encode, g->m, arena));
+    }
+    QL_TRY(allocate_host(g));
+    ql_generator_reset(g);
+    return g->dev->backend->queue_sync(g->m->queue);
+}
+
 static ql_status allocate(ql_generator *g) {
     ql_model *m = g->m;
     const ql_backend *b = g->dev->backend;
@@ -126,14 +154,7 @@ static ql_status allocate(ql_generator *g) {
         QL_TRY(ql_model_place(m, g->dev, g->queue));
     }
     QL_TRY(b->buffer_alloc(g->dev, QL_MEM_DEVICE, g->report.arena_bytes, &g->arena));
-    QL_TRY(ql_graph_bind(g->graph, m, g->arena));
-    if (g->encode) {
-        ql_graph_share_cache(g->encode, g->graph);
-        QL_TRY(ql_graph_bind(g->encode, m, g->arena));
-    }
-    QL_TRY(allocate_host(g));
-    ql_generator_reset(g);
-    return b->queue_sync(m->queue);
+    return ql_generator_bind(g, g->arena);
 }
 
 ql_status ql_generator_create_for(ql_model *m, const ql_generator_opts *o, ql_device *dev,

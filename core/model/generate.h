@@ -38,6 +38,13 @@ QL_NODISCARD ql_status ql_generator_plan(ql_model *m, ql_dtype compute, int32_t 
                                          ql_device *dev, ql_memory_report *out);
 QL_NODISCARD ql_status ql_generator_create(ql_model *m, ql_dtype compute, int32_t context,
                                            ql_device *dev, ql_generator **out);
+/* A generator inside something that has an arena and reports memory, such as a trainer: recorded
+ * (nothing is allocated), counted, and bound to the arena when the model is placed. Between its
+ * runs the arena may serve others; the caches are the generator's own. */
+QL_NODISCARD ql_status ql_generator_record(ql_model *m, const ql_generator_opts *o, ql_device *dev,
+                                           ql_generator **out);
+QL_NODISCARD ql_status ql_generator_count(const ql_generator *g, ql_memory_report *r);
+QL_NODISCARD ql_status ql_generator_bind(ql_generator *g, ql_buffer *arena);
 void ql_generator_free(ql_generator *g); /* NULL ok */
 /* Bytes on the device and how they are used. */
 const ql_memory_report *ql_generator_report(const ql_generator *g);

@@ -23,8 +23,8 @@ struct ql_generator {
     ql_device *dev;
     ql_generator_opts o;
     ql_graph *graph, *encode; /* encode: NULL without an encoder                       */
-    ql_buffer *arena;         /* of both graphs, which never run at the same time      */
-    ql_queue *queue;          /* owned when this generator placed the model            */
+    ql_buffer *arena; /* of both graphs, which never run at the same time; NULL = another's  */
+    ql_queue *queue;  /* owned when this generator placed the model            */
     ql_memory_report report;
     int32_t piece;           /* prompt tokens that go through the graph at once       */
     int32_t position, live;  /* tokens of each live sequence; how many live           */

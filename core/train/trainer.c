@@ -94,6 +94,8 @@ ql_graph_opts ql_train_graph_opts(const ql_model *m, const ql_train_opts *o) {
 static ql_status make_graphs(ql_trainer *t) {
     ql_graph_opts g = ql_train_graph_opts(t->m, &t->o);
     QL_TRY(ql_graph_create(t->m, &g, t->dev, &t->train));
+    if (t->o.sample.context > 0)
+        QL_TRY(ql_generator_record(t->m, &t->o.sample, t->dev, &t->generator));
     if (!t->o.evaluate) return QL_OK;
     g.kind = QL_GRAPH_LOSS;
     g.label_smoothing = 0;
@@ -123,6 +125,7 @@ static ql_status report(ql_trainer *t) {
     QL_TRY(ql_graph_report(t->train, r));
     if (t->loss) QL_TRY(ql_graph_report(t->loss, r));
     if (t->predictor.graph) QL_TRY(ql_graph_report(t->predictor.graph, r));
+    if (t->generator) QL_TRY(ql_generator_count(t->generator, r));
     uint64_t scratch = update_scratch(t);
     if (scratch > r->arena_bytes) {
         r->device[QL_POOL_SCRATCH] += scratch - r->arena_bytes;
@@ -193,6 +196,7 @@ static ql_status allocate(ql_trainer *t, const ql_dataset *data) {
     QL_TRY(ql_graph_bind(t->train, t->m, t->arena));
     if (t->loss) QL_TRY(ql_graph_bind(t->loss, t->m, t->arena));
     if (t->predictor.graph) QL_TRY(ql_predictor_bind(&t->predictor, t->arena));
+    if (t->generator) QL_TRY(ql_generator_bind(t->generator, t->arena));
     QL_TRY(ql_model_init_trained(t->m, t->o.seed));
     int32_t tokens = t->o.batch * t->o.max_len;
     t->losses = ql_host_calloc((size_t)tokens, sizeof(float));
@@ -228,6 +232,7 @@ void ql_trainer_free(ql_trainer *t) {
     ql_graph_free(t->train);
     ql_graph_free(t->loss);
     ql_predictor_free(&t->predictor);
+    ql_generator_free(t->generator);
     t->dev->backend->buffer_free(t->arena);
     t->dev->backend->buffer_free(t->sum);
     ql_opt_store_free(&t->store);
@@ -253,6 +258,9 @@ int64_t ql_trainer_total(const ql_trainer *t) {
 }
 int64_t ql_trainer_done(const ql_trainer *t) {
     return t->done;
+}
+ql_generator *ql_trainer_generator(ql_trainer *t) {
+    return t->generator;
 }
 json_t *ql_trainer_notes(ql_trainer *t) {
     return t->notes;

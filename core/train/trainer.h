@@ -10,7 +10,7 @@
 #include <jansson.h>
 
 #include "core/data/batch.h"
-#include "core/model/build.h"
+#include "core/model/generate.h"
 #include "core/train/optim.h"
 #include "core/train/predict.h"
 #include "core/train/schedule.h"
@@ -40,6 +40,7 @@ typedef struct ql_train_opts {
     bool evaluate;      /* reserve a loss-only graph                                         */
     bool weighted;      /* targets have weights: loss = sum of weight * loss / sum of weights;
                            set by data that has any                                          */
+    ql_generator_opts sample; /* reserve a generator for samples on the way; context 0: none      */
 } ql_train_opts;
 ql_train_opts ql_train_opts_default(void);
 QL_NODISCARD ql_status ql_train_opts_check(const ql_train_opts *o);
@@ -103,6 +104,9 @@ QL_NODISCARD ql_status ql_trainer_eval(ql_trainer *t, const ql_dataset *data, ql
  */
 QL_NODISCARD ql_status ql_trainer_predict(ql_trainer *t, const ql_dataset *data, float *logits,
                                           ql_scores *out);
+
+/* Writes text with the present values, between steps; NULL without opts.sample. */
+ql_generator *ql_trainer_generator(ql_trainer *t);
 
 /* ---------------------------------------------------------------- checkpoints (checkpoint.c)
  * Folder: adapter/ (PEFT layout), optimizer.safetensors (m, v; trained values with --full),

@@ -12,7 +12,8 @@ struct ql_trainer {
     ql_device *dev;
     ql_queue *queue;
     ql_graph *train, *loss;
-    ql_predictor predictor; /* empty without opts.evaluate and for plain decoders */
+    ql_generator *generator; /* NULL without opts.sample                                   */
+    ql_predictor predictor;  /* empty without opts.evaluate and for plain decoders */
     ql_opt_layout opt;
     ql_opt_store store;
     ql_buffer *arena, *sum;

@@ -117,6 +117,53 @@ judged "$tmp/threshold" --early_stopping_patience 2 --early_stopping_threshold 5
 expect_rc 0
 expect_err "^stopped early after step 9: the evaluation's loss has not got better by 5 in 2 evaluations"
 
+# Samples: before, every n steps, after; what `generate` writes with the adapter; in the plan; no change to the run.
+printf '{"ids": [1, 5, 9]}\n{"ids": [1, 3, 40, 41]}\n' >"$tmp/prompts.jsonl"
+sampled() { train "$@" --max_steps 8 --sample_prompts "$tmp/prompts.jsonl" --sample_max_new_tokens 6 --threads 1; }
+sampled "$tmp/samples" --sample_steps 3 --save_steps 4 --report_to tensorboard --json
+expect_rc 0
+expect_json 'd["mem_bytes"] == d["peak_bytes"]'
+check '[(x["step"], x["index"]) for x in lines("samples.jsonl")] == [(s, i) for s in (0, 3, 6, 8) for i in (1, 2)]'
+check 'all(x["prompt"] == ("1 5 9", "1 3 40 41")[x["index"] - 1] and x["stop"] in ("eos", "length") for x in lines("samples.jsonl"))'
+check "'What it writes' in text('report.html')"
+run plan -m "$model" --dataset "$tmp/rows.jsonl" --dataset_format tokens --lora_r 4 --per_device_train_batch_size 2 \
+    --sample_prompts "$tmp/prompts.jsonl" --sample_max_new_tokens 6 --threads 1 --json
+planned=$(python3 -c 'import json,sys; d=json.load(open(sys.argv[1])); print(d["peak_bytes"], d["device_bytes"]["cache"])' "$tmp/out")
+check "lines()[0]['mem_bytes'] == int('$planned'.split()[0]) and int('$planned'.split()[1]) > 0"
+for i in 1 2; do
+    run generate -m "$model" --bits 4 --adapter "$dir/adapter" --prompt_ids "$([ $i = 1 ] && echo 1,5,9 || echo 1,3,40,41)" \
+        --max_new_tokens 6 --temperature 0 --threads 1 --json
+    expect_rc 0
+    cp "$tmp/out" "$dir/generated.json"
+    check "lines('samples.jsonl')[-3 + $i]['text'] == ' '.join(map(str, json.loads(text('generated.json'))['ids']))"
+done
+cp "$dir/samples.jsonl" "$tmp/all-samples"
+rm -r "$dir/checkpoint-8" "$dir/completed"
+sampled "$tmp/samples" --sample_steps 3 --save_steps 4
+expect_rc 0
+same "$dir/samples.jsonl" "$tmp/all-samples"
+train "$tmp/quiet" --max_steps 8 --threads 1
+expect_rc 0
+same "$dir/adapter/adapter_model.safetensors" "$tmp/samples/adapter/adapter_model.safetensors"
+sampled "$tmp/whole-model" --full --save_steps 0
+expect_rc 0
+check '[x["step"] for x in lines("samples.jsonl")] == [0, 0, 8, 8]'
+# Without prompts: the beginnings of rows that are not learned.
+python3 -c 'import json
+for i in range(9): print(json.dumps({"input_ids": [1, 5, 9 + i, 20, 21, 2], "labels": [-100, -100, -100, 20, 21, 2]}))' >"$tmp/pairs.jsonl"
+run train -m "$model" --dataset "$tmp/pairs.jsonl" --dataset_format tokens --lora_r 4 --max_steps 1 --sample_steps 1 \
+    --output_dir "$tmp/pairs" --shuffle false
+expect_rc 0
+dir=$tmp/pairs
+check '[(x["prompt"], x["expected"]) for x in lines("samples.jsonl")][:4] == [("1 5 %d" % (9 + i), "20 21 2") for i in range(4)]'
+train "$tmp/x" --sample_steps 3 --sample_prompts 'some words'
+refused 2 'a prompt in words needs a tokenizer'
+train "$tmp/x" --sample_steps 3
+refused 2 'no row of the data has a beginning that is not learned; give --sample_prompts'
+echo '{"ids": [1, 999]}' >"$tmp/outside.jsonl"
+train "$tmp/x" --sample_prompts "$tmp/outside.jsonl"
+refused 3 'sample prompt 1: id 999 is outside the vocabulary of 256'
+
 judged "$tmp/x" --metric_for_best_model accuracy
 refused 2 "--metric_for_best_model takes loss here, not 'accuracy'"
 judged "$tmp/x" --load_best_model_at_end --save_steps 0
