@@ -31,7 +31,7 @@ typedef struct ql_adapter_args {
 /* Rows of a flag table for the member `f` (a ql_adapter_args). */
 #define QL_ADAPTER_ARGS(T, f)                                                                      \
     QL_ADAPTER_FOLDER_ARG(T, f.from, "continue from this adapter folder"),                         \
-        QL_NEW_ADAPTER_ARGS(T, f, "true", "true gaussian|loftq pissa olora eva corda")
+        QL_NEW_ADAPTER_ARGS(T, f, "true", "true gaussian loftq pissa olora|eva corda")
 
 /* Those of a new adapter; `init`: how it begins when not said, one of `inits`. */
 #define QL_NEW_ADAPTER_ARGS(T, f, init_default, inits)                                             \

@@ -22,7 +22,7 @@ static ql_status write_report(const options *o, const json_t *doc) {
 
 static ql_exit run(ql_cli *cli, void *opts) {
     const options *o = opts;
-    const ql_loftq_job job = {&o->model, &o->adapter, &o->loftq, o->output_dir};
+    const ql_loftq_job job = {&o->model, &o->adapter, &o->loftq, o->output_dir, false};
     ql_loftq_made made;
     ql_exit code = ql_loftq_make(cli, &job, &made);
     if (code != QL_EXIT_OK) return code;

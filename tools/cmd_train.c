@@ -87,10 +87,21 @@ static ql_status create_trainer(session *s) {
         ql_trainer_create(s->job.model, &s->job.opts, s->job.dev, &s->job.data.train, &s->trainer));
     ql_progress_end(&s->cli->out);
     const char *from = s->o->job.adapter.from;
+    if (s->base.dir[0] && !s->resumed[0])
+        QL_TRY(ql_adapter_load_layers(s->job.model, s->base.adapter));
     if (from && !s->resumed[0]) QL_TRY(ql_adapter_load(s->job.model, from));
     if (s->resumed[0]) QL_TRY(ql_trainer_resume(s->trainer, s->resumed));
     s->best = ql_best_load(ql_trainer_notes(s->trainer), &s->rule);
     return QL_OK;
+}
+
+/* Adapters that share the weight with their base: the run goes on with that base. */
+static ql_exit change_base(session *s) {
+    ql_exit code =
+        ql_train_base_make(s->cli, &s->o->job, s->run.dir, s->resumed[0] != '\0', &s->base);
+    if (code != QL_EXIT_OK || !s->base.dir[0]) return code;
+    ql_job_close(&s->job);
+    return ql_job_open(s->cli, &s->base.args, false, &s->job);
 }
 
 /* What a kill between saving and what follows it has left. */
@@ -195,6 +206,8 @@ static ql_exit train(session *s) {
         return ql_print_json(
             &s->cli->out, json_pack("{s:s, s:b}", "output_dir", s->run.dir, "already_complete", 1));
     }
+    code = change_base(s);
+    if (code != QL_EXIT_OK) return code;
     st = create_trainer(s);
     if (st != QL_OK) return ql_fail(&s->cli->out, QL_STAGE_MODEL, st);
     st = begin(s);

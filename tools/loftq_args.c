@@ -29,7 +29,8 @@ static ql_status options(ql_cli *cli, const ql_loftq_job *j, ql_prepare_opts *ou
                          .keep_last = strcmp(j->loftq->keep, "last") == 0,
                          .svd = ql_svd_opts_default(),
                          .seed = (uint64_t)cli->seed,
-                         .base_name = j->output_dir};
+                         .base_name = j->output_dir,
+                         .layers_only = j->layers_only};
     o.svd.method = strcmp(svd, "exact") == 0        ? QL_SVD_EXACT
                    : strcmp(svd, "randomized") == 0 ? QL_SVD_RANDOMIZED
                                                     : QL_SVD_AUTO;

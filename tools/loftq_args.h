@@ -45,6 +45,7 @@ typedef struct ql_loftq_job {
     const ql_adapter_args *adapter;
     const ql_loftq_args *loftq;
     const char *output_dir;
+    bool layers_only; /* other trained values are the caller's (core/loftq/prepare.h) */
 } ql_loftq_job;
 
 /* What was made: the model whose layers the report names (both owned). */

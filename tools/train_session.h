@@ -9,6 +9,7 @@
 #include "tools/job.h"
 #include "tools/report_to.h"
 #include "tools/run_about.h"
+#include "tools/train_base.h"
 #include "tools/watch.h"
 #include "tools/watch_args.h"
 
@@ -24,6 +25,7 @@ typedef struct ql_session {
     ql_cli *cli;
     const ql_train_args_all *o;
     ql_job job;
+    ql_train_base base; /* of an adapter that changes it */
     ql_run run;
     ql_report_to report_to;
     ql_run_about about;

@@ -216,7 +216,7 @@ static ql_status check(ql_model *m, const ql_prepare_opts *o) {
         return QL_FAIL(QL_ERR_UNSUPPORTED,
                        "--use_dora begins at the weight's own magnitudes; it cannot be combined "
                        "with an adapter that changes the base");
-    if (m->n_params != 2 * adapted)
+    if (m->n_params != 2 * adapted && !o->layers_only)
         return QL_FAIL(QL_ERR_UNSUPPORTED,
                        "'%s' is trained whole beside the adapters (modules_to_save, a classifier, "
                        "token rows); begin with `qlora train --init_lora_weights ...`, which keeps "

@@ -22,6 +22,7 @@ typedef struct ql_prepare_opts {
     uint64_t seed;
     int threads;
     const char *base_name; /* base_model_name_or_path of the adapter                    */
+    bool layers_only;      /* what is trained beside adapters is left out, not refused   */
     /* Root mean square of the input of linear layer i of the model, [k] each; NULL = the paper's
      * objective. Borrowed. */
     const float *const *input_rms;

@@ -263,6 +263,27 @@ ql_status ql_adapter_load(ql_model *m, const char *dir) {
     return visit_values(m, path, store_value);
 }
 
+ql_status ql_adapter_load_layers(ql_model *m, const char *dir) {
+    char path[QL_PATH_MAX];
+    ql_st_file *f = NULL;
+    QL_TRY(ql_path_join(path, dir, "adapter_model.safetensors"));
+    QL_TRY(ql_st_open(path, &f));
+    ql_status s = QL_OK;
+    const char *extra = surplus(m, f);
+    if (extra) s = QL_FAIL(QL_ERR_SHAPE, "%s: tensor '%s' is no layer of this model", path, extra);
+    const visit_fn steps[] = {check_value, store_value};
+    for (int k = 0; k < 2 && s == QL_OK; k++) {
+        const ql_linear *l;
+        for (int64_t i = 0; (l = ql_model_linear(m, i)) && s == QL_OK; i++) {
+            if (l->adapter_a < 0) continue;
+            s = visit_one(m, f, path, l->adapter_a, steps[k]);
+            if (s == QL_OK) s = visit_one(m, f, path, l->adapter_b, steps[k]);
+        }
+    }
+    ql_st_close(f);
+    return s;
+}
+
 static const char readme[] = "---\nlibrary_name: peft\ntags:\n- lora\n---\n"
                              "LoRA adapter trained with qlora. Load it with PEFT "
                              "(`PeftModel.from_pretrained(model, folder)`)\n"

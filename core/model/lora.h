@@ -147,4 +147,8 @@ QL_NODISCARD ql_status ql_adapter_check(struct ql_model *m, const char *dir);
 /* Checks, then takes dir's values into the attached parameters: all of them or none. */
 QL_NODISCARD ql_status ql_adapter_load(struct ql_model *m, const char *dir);
 
+/* Takes the values of the adapted layers only; everything else that is trained keeps its own. The
+ * file holds nothing but layers of this model. */
+QL_NODISCARD ql_status ql_adapter_load_layers(struct ql_model *m, const char *dir);
+
 #endif /* QLORA_CORE_MODEL_LORA_H */

@@ -70,6 +70,40 @@ rm -r "$tmp/run-two"
 loss "$tmp/run-one/adapter" one
 [ "$(cksum <"$tmp/a/model.safetensors")" = "$before" ] || fail "training leaves the base alone"
 
+# `qlora train --init_lora_weights` makes the base in the run's folder, once; step 0 is that of `qlora loftq`.
+for how in loftq pissa olora; do
+    bits=4
+    [ $how = olora ] && bits=16
+    run train -m "$model" --bits $bits --init_lora_weights $how --lora_r 4 --loftq_iter 2 --dataset "$tmp/one.jsonl" \
+        --dataset_format tokens --output_dir "$tmp/run-$how" --max_steps 4 --save_steps 2 --logging_steps 1 --json
+    expect_rc 0
+    last_loss=$(tail -n 1 "$tmp/run-$how/train.jsonl")
+    run loftq -m "$model" --bits $bits --init_lora_weights $how --lora_r 4 --loftq_iter 2 --output_dir "$tmp/by-$how" --json
+    expect_rc 0
+    for file in model.safetensors adapter/adapter_model.safetensors; do
+        cmp -s "$tmp/by-$how/$file" "$tmp/run-$how/base/$file" || fail "$how: the same $file from train and loftq"
+    done
+    grep -q "run-$how/base" "$tmp/run-$how/adapter/adapter_config.json" || fail "$how: the adapter names its base"
+    run eval -m "$tmp/run-$how/base" --bits $bits --adapter "$tmp/run-$how/adapter" --dataset "$tmp/one.jsonl" \
+        --dataset_format tokens --json
+    expect_rc 0
+done
+# Going on from a checkpoint needs that base; other settings are another run.
+rm -r "$tmp/run-olora/checkpoint-4" "$tmp/run-olora/completed"
+run train -m "$model" --bits 16 --init_lora_weights olora --lora_r 4 --loftq_iter 2 --dataset "$tmp/one.jsonl" \
+    --dataset_format tokens --output_dir "$tmp/run-olora" --max_steps 4 --save_steps 2 --logging_steps 1 --json
+expect_rc 0
+expect_json '"resumed_from" in d'
+python3 - "$last_loss" "$(tail -n 1 "$tmp/run-olora/train.jsonl")" <<'PY' || fail "resuming on the base gives the same loss"
+import json, sys
+a, b = map(json.loads, sys.argv[1:])
+sys.exit(0 if a["step"] == b["step"] == 4 and a["loss"] == b["loss"] else 1)
+PY
+run train -m "$model" --bits 4 --init_lora_weights pissa --lora_r 4 --dataset "$tmp/one.jsonl" --dataset_format tokens \
+    --output_dir "$tmp/run-loftq" --max_steps 6 --save_steps 2
+expect_rc 2
+expect_err "^error: .*is not the base that the checkpoint was trained on"
+
 # Refusals; nothing is written.
 run loftq -m "$model" --output_dir "$tmp/no" --bits 4 --lora_r 5000
 refused 2 "lora_r 5000 exceeds the rank"

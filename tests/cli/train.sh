@@ -262,7 +262,7 @@ run train -m "$model" --dataset "$tmp/bad.jsonl" --dataset_format tokens --outpu
 refused 3 'row 2'
 run train -m "$model"
 refused 2 '--dataset is required'
-train "$tmp/x" --init_lora_weights pissa
+train "$tmp/x" --init_lora_weights eva
 refused 2 'known, not available in this version'
 train "$tmp/x" --layers_to_transform 0
 refused 2 'layers_to_transform goes with target modules that are listed by name'
