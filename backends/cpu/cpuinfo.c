@@ -103,7 +103,7 @@ ql_status ql_cpu_isa_choose(const ql_cpuinfo *info, const char *forced, ql_cpu_i
     return QL_OK;
 }
 
-/* ------------------------------------------------------------------ memory, processors */
+/* ------------------------------------------------------------------ processors */
 
 /* First line of a small system file; false if there is none. */
 static bool first_line(const char *path, char *line, size_t size) {
@@ -152,29 +152,6 @@ static int usable_cores(void) {
     }
     if (limit > 0 && limit < cores) cores = limit;
     return cores > 0 ? cores : 1;
-}
-
-void ql_cpuinfo_memory(uint64_t *free_now, uint64_t *total) {
-    char line[128];
-    uint64_t all = 0, left = 0;
-    FILE *f = fopen("/proc/meminfo", "r");
-    while (f && fgets(line, sizeof line, f)) {
-        if (strncmp(line, "MemTotal:", 9) == 0) all = strtoull(line + 9, NULL, 10) * 1024;
-        if (strncmp(line, "MemAvailable:", 13) == 0) left = strtoull(line + 13, NULL, 10) * 1024;
-    }
-    if (f) fclose(f);
-    bool v2 = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0;
-    uint64_t cap =
-        number_in(v2 ? "/sys/fs/cgroup/memory.max" : "/sys/fs/cgroup/memory/memory.limit_in_bytes");
-    uint64_t used = number_in(v2 ? "/sys/fs/cgroup/memory.current"
-                                 : "/sys/fs/cgroup/memory/memory.usage_in_bytes");
-    if (cap > 0 && (all == 0 || cap < all)) {
-        uint64_t room = cap > used ? cap - used : 0;
-        all = cap;
-        left = left == 0 || room < left ? room : left;
-    }
-    *free_now = left;
-    *total = all;
 }
 
 void ql_cpuinfo_read(ql_cpuinfo *out) {

@@ -27,7 +27,7 @@ typedef struct ql_cpuinfo {
     ql_cpu_isa best;      /* highest level of `has` */
     int cores;            /* processors in the affinity mask, capped by the cgroup's limit; >= 1 */
     uint64_t l1d, l2, l3; /* bytes, 0 = unknown */
-    uint64_t mem_total, mem_free; /* bytes; the smaller of the machine's and the cgroup's */
+    uint64_t mem_total, mem_free; /* bytes; what this process may use (meminfo.c) */
 } ql_cpuinfo;
 
 void ql_cpuinfo_read(ql_cpuinfo *out);
