@@ -1,26 +1,10 @@
 /* blas.c - see blas.h. */
-#define _GNU_SOURCE /* RTLD_DEFAULT */
 #include "core/loftq/blas.h"
 
-#include <cblas.h>
-#include <dlfcn.h>
-#include <lapacke.h>
 #include <string.h>
 
 #include "core/base/hostmem.h"
-
-/* These setters belong to single libraries and to no standard, so they are looked up by name in
- * whatever BLAS the program was started with. */
-void ql_blas_one_thread(void) {
-    static const char *const setters[] = {"openblas_set_num_threads", "bli_thread_set_num_threads",
-                                          "MKL_Set_Num_Threads"};
-    for (size_t i = 0; i < sizeof setters / sizeof *setters; i++) {
-        void (*set)(int) = NULL;
-        void *symbol = dlsym(RTLD_DEFAULT, setters[i]);
-        memcpy(&set, &symbol, sizeof set); /* POSIX: a symbol's address is the function's */
-        if (set) set(1);
-    }
-}
+#include "core/loftq/lapack.h"
 
 static ql_status explain(const char *what, lapack_int info) {
     if (info == LAPACK_WORK_MEMORY_ERROR || info == LAPACK_TRANSPOSE_MEMORY_ERROR)
@@ -33,20 +17,21 @@ static CBLAS_TRANSPOSE flag(bool trans) {
 }
 
 void ql_blas_product(const ql_product *p, const float *a, const float *b, float *c) {
-    cblas_sgemm(CblasRowMajor, flag(p->trans_a), flag(p->trans_b), (int)p->m, (int)p->n, (int)p->k,
-                p->alpha, a, (int)(p->trans_a ? p->m : p->k), b, (int)(p->trans_b ? p->k : p->n),
-                p->beta, c, (int)p->n);
+    ql_lapack_get()->cblas_sgemm(CblasRowMajor, flag(p->trans_a), flag(p->trans_b), (int)p->m,
+                                 (int)p->n, (int)p->k, p->alpha, a, (int)(p->trans_a ? p->m : p->k),
+                                 b, (int)(p->trans_b ? p->k : p->n), p->beta, c, (int)p->n);
 }
 
 void ql_blas_product_f64(const ql_product *p, const double *a, const double *b, double *c) {
-    cblas_dgemm(CblasRowMajor, flag(p->trans_a), flag(p->trans_b), (int)p->m, (int)p->n, (int)p->k,
-                (double)p->alpha, a, (int)(p->trans_a ? p->m : p->k), b,
-                (int)(p->trans_b ? p->k : p->n), (double)p->beta, c, (int)p->n);
+    ql_lapack_get()->cblas_dgemm(CblasRowMajor, flag(p->trans_a), flag(p->trans_b), (int)p->m,
+                                 (int)p->n, (int)p->k, (double)p->alpha, a,
+                                 (int)(p->trans_a ? p->m : p->k), b,
+                                 (int)(p->trans_b ? p->k : p->n), (double)p->beta, c, (int)p->n);
 }
 
 void ql_blas_gram(int64_t m, int64_t cols, bool of_columns, const double *x, double *g) {
-    cblas_dsyrk(CblasRowMajor, CblasLower, flag(of_columns), (int)m, (int)cols, 1.0, x,
-                (int)(of_columns ? m : cols), 1.0, g, (int)m);
+    ql_lapack_get()->cblas_dsyrk(CblasRowMajor, CblasLower, flag(of_columns), (int)m, (int)cols,
+                                 1.0, x, (int)(of_columns ? m : cols), 1.0, g, (int)m);
 }
 
 /* Columns in ascending order of their values become columns in descending order. */
@@ -73,9 +58,10 @@ ql_status ql_blas_eigen(int64_t m, double *g, int32_t r, double *values, double 
         double *rows = ql_host_calloc((size_t)m, (size_t)r * sizeof *rows);
         lapack_int info = LAPACK_WORK_MEMORY_ERROR;
         if (rows)
-            info = LAPACKE_dsyevr(LAPACK_COL_MAJOR, 'V', 'I', 'U', (lapack_int)m, g, (lapack_int)m,
-                                  0.0, 0.0, (lapack_int)(m - r + 1), (lapack_int)m, 0.0, &found,
-                                  all, rows, (lapack_int)m, support);
+            info = ql_lapack_get()->LAPACKE_dsyevr(LAPACK_COL_MAJOR, 'V', 'I', 'U', (lapack_int)m,
+                                                   g, (lapack_int)m, 0.0, 0.0,
+                                                   (lapack_int)(m - r + 1), (lapack_int)m, 0.0,
+                                                   &found, all, rows, (lapack_int)m, support);
         if (info == 0 && found != r) info = 1;
         if (info != 0) s = explain("eigenvectors", info);
         for (int64_t i = 0; s == QL_OK && i < m; i++)
@@ -95,8 +81,9 @@ ql_status ql_blas_orthonormalize(int64_t n, int64_t l, float *y) {
     float *tau = ql_host_calloc((size_t)l, sizeof *tau);
     if (!tau) return QL_NOMEM("a basis");
     lapack_int rows = (lapack_int)n, cols = (lapack_int)l;
-    lapack_int info = LAPACKE_sgeqrf(LAPACK_ROW_MAJOR, rows, cols, y, cols, tau);
-    if (info == 0) info = LAPACKE_sorgqr(LAPACK_ROW_MAJOR, rows, cols, cols, y, cols, tau);
+    lapack_int info = ql_lapack_get()->LAPACKE_sgeqrf(LAPACK_ROW_MAJOR, rows, cols, y, cols, tau);
+    if (info == 0)
+        info = ql_lapack_get()->LAPACKE_sorgqr(LAPACK_ROW_MAJOR, rows, cols, cols, y, cols, tau);
     ql_host_free(tau);
     return info == 0 ? QL_OK : explain("an orthonormal basis", info);
 }
@@ -105,15 +92,16 @@ ql_status ql_blas_qr(int64_t n, int64_t k, int32_t r, float *w, float *q, float 
     int64_t most = n < k ? n : k;
     float *tau = ql_host_calloc((size_t)most, sizeof *tau);
     if (!tau) return QL_NOMEM("a QR factorization");
-    lapack_int info =
-        LAPACKE_sgeqrf(LAPACK_ROW_MAJOR, (lapack_int)n, (lapack_int)k, w, (lapack_int)k, tau);
+    lapack_int info = ql_lapack_get()->LAPACKE_sgeqrf(LAPACK_ROW_MAJOR, (lapack_int)n,
+                                                      (lapack_int)k, w, (lapack_int)k, tau);
     for (int32_t i = 0; i < r; i++) {
         memset(top + i * k, 0, (size_t)i * sizeof *top);
         memcpy(top + i * k + i, w + i * k + i, (size_t)(k - i) * sizeof *top);
     }
     /* The first r reflectors alone give the first r columns of Q. */
     for (int64_t i = 0; i < n; i++) memcpy(q + i * r, w + i * k, (size_t)r * sizeof *q);
-    if (info == 0) info = LAPACKE_sorgqr(LAPACK_ROW_MAJOR, (lapack_int)n, r, r, q, r, tau);
+    if (info == 0)
+        info = ql_lapack_get()->LAPACKE_sorgqr(LAPACK_ROW_MAJOR, (lapack_int)n, r, r, q, r, tau);
     ql_host_free(tau);
     return info == 0 ? QL_OK : explain("a QR factorization", info);
 }

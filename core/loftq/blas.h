@@ -2,7 +2,7 @@
  * blas.h - what the SVD asks of BLAS and LAPACK, in row-major order and with this library's errors.
  *
  * Results must not depend on how many threads there are, so a BLAS with threads of its own is told
- * to use one; work is spread over matrices instead.
+ * to use one; work is spread over matrices instead. ql_lapack_load comes before any other call.
  */
 #ifndef QLORA_CORE_LOFTQ_BLAS_H
 #define QLORA_CORE_LOFTQ_BLAS_H
@@ -10,10 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "qlora/status.h"
-
-/* Before any other call, from one thread: OpenBLAS, BLIS and MKL keep to the calling thread. */
-void ql_blas_one_thread(void);
+#include "core/loftq/lapack.h"
 
 /* c [m, n] = alpha op(a) op(b) + beta c; op(a) is [m, k]. Rows of a, b and c are whole. */
 typedef struct ql_product {

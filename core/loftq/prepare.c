@@ -249,7 +249,7 @@ void ql_prepare_report_free(ql_prepare_report *r) {
 ql_status ql_prepare_folder(ql_model *m, const ql_prepare_opts *o, const char *out,
                             ql_prepare_report *report) {
     QL_TRY(check(m, o));
-    ql_blas_one_thread();
+    QL_TRY(ql_lapack_load());
     prepare p = {.m = m, .o = o};
     ql_prepare_report r = {0};
     const ql_folder_maker maker = {.user = &p, .wants = wants, .make = make, .finish = finish};

@@ -310,7 +310,10 @@ static void bad_requests_get_a_sentence(void **state) {
 }
 
 int main(void) {
-    ql_blas_one_thread();
+    if (ql_lapack_load() != QL_OK) {
+        print_error("%s\n", ql_last_error());
+        return 1;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(iterations_of_peft_are_reproduced),
         cmocka_unit_test(the_kept_iteration_is_the_smallest_and_below_plain_quantization),

@@ -173,7 +173,10 @@ static void wrong_ranks_are_refused_and_no_memory_is_kept(void **state) {
 }
 
 int main(void) {
-    ql_blas_one_thread();
+    if (ql_lapack_load() != QL_OK) {
+        print_error("%s\n", ql_last_error());
+        return 1;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_factors_equal_the_reference),
         cmocka_unit_test(randomized_residuals_are_within_a_thousandth_of_the_best),

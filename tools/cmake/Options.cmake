@@ -36,13 +36,13 @@ find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 
 # Libraries that do what is not the engine; tools/install-deps installs them all.
-set(QLORA_PKGCONFIG jansson>=2.13 libpcre2-8 libutf8proc libxxhash lapacke blas)
+set(QLORA_PKGCONFIG jansson>=2.13 libpcre2-8 libutf8proc libxxhash)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.13)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
-pkg_check_modules(LAPACKE REQUIRED IMPORTED_TARGET lapacke) # singular values (core/loftq)
-pkg_check_modules(BLAS REQUIRED IMPORTED_TARGET blas)       # with its CBLAS; OpenBLAS is the fast one
+pkg_check_modules(LAPACKE REQUIRED lapacke) # headers: core/loftq loads the library by itself
+pkg_check_modules(BLAS REQUIRED blas)       # with its CBLAS; OpenBLAS is the fast one
 if(QLORA_TOOLS)
     pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1) # files of settings
 endif()
