@@ -20,7 +20,7 @@ runtime=$(field runtime_bytes)
 within() {
     last="train after '$1'"
     # shellcheck disable=SC2086
-    sh -c "$1"' && exec "$@"' sh "$qlora" train $flags --max_steps 2 --output_dir "$tmp/$2" >"$tmp/out" 2>"$tmp/err"
+    sh -c "$1"' && exec "$@"' sh "$qlora" train $flags --max_steps 1 --output_dir "$tmp/$2" >"$tmp/out" 2>"$tmp/err"
     rc=$?
 }
 refused_at_start() {
@@ -58,5 +58,5 @@ refused_at_start grouped
 limit $(((peak + runtime) * 102 / 100)) # plan and what the process itself is, and 2 %
 within "$join" grouped
 expect_rc 0
-expect_out '^done  2 steps'
+expect_out '^done  1 steps'
 finish
