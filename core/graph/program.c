@@ -1,19 +1,11 @@
 /*
  * program.c - planning and running a tape (see program.h).
  */
-#include "core/graph/program.h"
+#include "core/graph/program_impl.h"
 
 #include "core/base/hostmem.h"
 #include "core/device/device.h"
 #include "core/memory/arena.h"
-
-struct ql_program {
-    ql_tape *tape;
-    ql_device *dev;
-    ql_buffer *arena;
-    uint64_t arena_off, arena_bytes;
-    int64_t sym[QL_SYM_COUNT];
-};
 
 /* Books scratch for record i as a planned value that lives during this record only. */
 static ql_status book_scratch(ql_program *p, int32_t i) {
@@ -66,6 +58,7 @@ ql_status ql_program_create(ql_tape *tape, ql_device *dev, ql_program **out) {
 
 void ql_program_free(ql_program *p) {
     if (!p) return;
+    for (int i = 0; i < QL_SYM_COUNT; i++) ql_host_free(p->cuts[i].at);
     ql_tape_free(p->tape);
     ql_host_free(p);
 }
@@ -97,9 +90,9 @@ void ql_program_set(ql_program *p, ql_sym sym, int64_t value) {
     p->sym[sym] = value;
 }
 
-static int64_t extent(const ql_program *p, ql_dim d) {
+int64_t ql_program_extent(ql_dim d, int64_t value) {
     if (d.sym == QL_SYM_FIXED) return d.max;
-    int64_t n = d.mul * p->sym[d.sym] - d.lo;
+    int64_t n = d.mul * value - d.lo;
     return n < 0 ? 0 : n > d.max ? d.max : n;
 }
 
@@ -117,8 +110,8 @@ static ql_status bind(const ql_program *p, ql_vid v, ql_mat *m) {
     if (!m->buf)
         return QL_FAIL(QL_ERR_INVALID, "program: value '%s' is bound to no buffer", base->name);
     m->off += (uint64_t)(x->row0 * x->ld + x->col0) * ql_dtype_size(x->dtype);
-    m->rows = extent(p, x->rows);
-    m->cols = extent(p, x->cols);
+    m->rows = ql_program_extent(x->rows, p->sym[x->rows.sym]);
+    m->cols = ql_program_extent(x->cols, p->sym[x->cols.sym]);
     m->ld = x->ld;
     m->dtype = x->dtype;
     return QL_OK;
@@ -149,7 +142,11 @@ ql_status ql_program_run(ql_program *p, ql_queue *q) {
             QL_TRY(bind(p, r->operand[k], m));
             empty |= !m->rows || !m->cols;
         }
-        QL_TRY(empty ? fill_outputs(q, r->op, &args) : ql_run_op(q, r->op, &args));
+        if (empty)
+            QL_TRY(fill_outputs(q, r->op, &args));
+        else
+            QL_TRY(p->by_sequence ? ql_program_run_apart(p, q, r, &args)
+                                  : ql_run_op(q, r->op, &args));
     }
     return QL_OK;
 }

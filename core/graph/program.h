@@ -30,6 +30,15 @@ void ql_program_bind(ql_program *p, ql_vid v, ql_buffer *buf, uint64_t off);
 /* Current row counts, 0 .. planned maximum. */
 void ql_program_set(ql_program *p, ql_sym sym, int64_t value);
 
+/* From now on no result depends on which sequences share a micro-batch, to the last bit: sums over
+ * rows that add to the gradient of a trained value go sequence by sequence, in order, and products
+ * of a few rows run as those of more do. Costs a call per sequence and trained matrix. The
+ * sequences of each run are told by ql_program_cut. */
+void ql_program_by_sequence(ql_program *p);
+/* Row ranges of `sym` that belong together: [at[i], at[i + 1]), i < n; at[0] = 0, at[n] = its
+ * value. Copied. */
+QL_NODISCARD ql_status ql_program_cut(ql_program *p, ql_sym sym, const int32_t *at, int32_t n);
+
 /* Issues all records on q. A record with no rows is skipped; what it was to write is filled with
  * zero. Unbound externals are QL_ERR_INVALID by name. */
 QL_NODISCARD ql_status ql_program_run(ql_program *p, ql_queue *q);

@@ -151,6 +151,9 @@ ql_status ql_graph_create(ql_model *m, const ql_graph_opts *o, ql_device *dev, q
         record(&b);
         s = ql_program_create(t, dev, &g->program);
     }
+    /* Whole weights have gradients too large to be passed over once a sequence. */
+    if (s == QL_OK && o->kind == QL_GRAPH_TRAIN && !m->opts.full)
+        ql_program_by_sequence(g->program);
     if (s != QL_OK) {
         ql_graph_free(g);
         return s;

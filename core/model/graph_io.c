@@ -242,9 +242,24 @@ ql_status ql_graph_put_tokens(ql_graph *g, ql_queue *q, bool encoder, const ql_g
     if (st == QL_OK) st = put_places(g, q, &s->front, in->place, x, words);
     if (st == QL_OK) st = put_slots(g, q, in->token_slot, x, words);
     ql_host_free(words); /* pageable memory: write() has staged it */
-    ql_program_set(g->program, encoder ? QL_SYM_ENC_TOKENS : QL_SYM_TOKENS, x->n);
+    ql_sym sym = encoder ? QL_SYM_ENC_TOKENS : QL_SYM_TOKENS;
+    ql_program_set(g->program, sym, x->n);
+    if (st == QL_OK) st = ql_program_cut(g->program, sym, x->start, x->seqs);
     ql_program_set(g->program, QL_SYM_SEQS, x->seqs);
     return st;
+}
+
+/* The labelled rows of each sequence. */
+static ql_status cut_labels(ql_graph *g, const ql_batch *b) {
+    int32_t *at = ql_host_calloc((size_t)b->seqs + 1, sizeof *at), row = 0;
+    if (!at) return QL_NOMEM("a batch");
+    for (int32_t i = 0; i < b->seqs; i++) {
+        while (row < b->labelled && b->label_row[row] < b->start[i + 1]) row++;
+        at[i + 1] = row;
+    }
+    ql_status s = ql_program_cut(g->program, QL_SYM_LABELLED, at, b->seqs);
+    ql_host_free(at);
+    return s;
 }
 
 static ql_status put_labels(ql_graph *g, ql_queue *q, const ql_batch *b) {
@@ -257,7 +272,7 @@ static ql_status put_labels(ql_graph *g, ql_queue *q, const ql_batch *b) {
     if (regression) QL_TRY(ql_graph_put(g, q, g->io.label_value, b->label_value, bytes));
     if (g->io.label_weight) QL_TRY(ql_graph_put(g, q, g->io.label_weight, b->label_weight, bytes));
     ql_program_set(g->program, QL_SYM_LABELLED, b->labelled);
-    return QL_OK;
+    return cut_labels(g, b);
 }
 
 ql_status ql_graph_set_batch(ql_graph *g, ql_queue *q, const ql_batch *b) {

@@ -130,7 +130,10 @@ int32_t ql_build_head(ql_builder *b, ql_vid h) {
         logits_out(b, n);
         return front;
     }
-    int64_t chunk = b->o->logits_chunk;
+    /* Chunks of one size: a last one of a few rows would be summed along another path than the same
+     * rows in a longer one (ql_program_by_sequence). */
+    int64_t chunks = (b->o->max_labelled + b->o->logits_chunk - 1) / b->o->logits_chunk;
+    int64_t chunk = (b->o->max_labelled + chunks - 1) / chunks;
     for (int64_t row0 = 0; row0 < b->o->max_labelled; row0 += chunk) {
         int64_t rows = b->o->max_labelled - row0 < chunk ? b->o->max_labelled - row0 : chunk;
         loss_chunk(b, n, row0, rows);

@@ -16,7 +16,11 @@ const char *const checkpoint_files[N_FILES] = {"adapter/adapter_config.json",
                                                "optimizer.safetensors", "state.json"};
 
 setup usual(void) {
-    setup s = {.model = "tiny-llama", .bits = 4, .rows = 10, .quant = ql_quant_opts_default()};
+    setup s = {.model = "tiny-llama",
+               .bits = 4,
+               .rows = 10,
+               .threads = 1,
+               .quant = ql_quant_opts_default()};
     s.lora = ql_lora_config_default();
     s.lora.r = 4;
     s.lora.dropout = 0.1;
@@ -33,7 +37,7 @@ setup usual(void) {
 }
 
 job start(const setup *s) {
-    job j = {.dev = engine_device(1)};
+    job j = {.dev = engine_device(s->threads)};
     char path[QL_PATH_MAX];
     OK(ql_path_join(path, QL_TEST_DATA "/models", s->model));
     ql_source *source = NULL;

@@ -15,7 +15,7 @@ extern const char *const checkpoint_files[N_FILES];
 /* What a run is made of. */
 typedef struct setup {
     const char *model;
-    int bits, rows;
+    int bits, rows, threads;
     bool full;
     ql_lora_config lora;
     ql_quant_opts quant;
