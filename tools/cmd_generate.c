@@ -19,7 +19,8 @@
 typedef struct options {
     ql_model_args model;
     ql_search_args search;
-    const char *adapter, *prompt, *prompt_ids, *file, *output, *chat_template, *system, *prefix;
+    const char *adapter, *prompt, *prompt_ids, *file, *output, *system, *prefix;
+    ql_template_args chat;
     int64_t context;
     uint64_t mem;
     bool raw;
@@ -146,7 +147,7 @@ static ql_status open_tokenizer(session *s) {
     s->prompter.tok = s->tok;
     s->prompter.system = o->system;
     if (o->raw || o->prompt_ids || s->model->arch.encoder.layers) return QL_OK;
-    return ql_choose_template(o->chat_template, s->tok, &s->cli->out, &s->prompter.chat);
+    return ql_choose_template(&o->chat, s->tok, &s->cli->out, &s->prompter.chat);
 }
 
 static ql_status check_ids(const ql_ids *ids, size_t number, int64_t vocab) {
@@ -349,7 +350,7 @@ static ql_status check_model(session *s) {
         return QL_FAIL(QL_ERR_INVALID, "--source_prefix: a %s model has no encoder", a->family);
     if (o->prefix && o->prompt_ids)
         return QL_FAIL(QL_ERR_INVALID, "--source_prefix goes before words, not before ids");
-    if (encoder && (o->system || o->chat_template))
+    if (encoder && (o->system || o->chat.name))
         return QL_FAIL(QL_ERR_INVALID, "--%s: a %s model reads the prompt without a chat template",
                        o->system ? "system" : "chat_template", a->family);
     return QL_OK;
@@ -390,6 +391,7 @@ static ql_exit run(ql_cli *cli, void *opts) {
         ql_host_free(s.answers[i].text);
     }
     ql_host_free(s.answers);
+    ql_template_close(s.prompter.chat);
     ql_tokenizer_close(s.tok);
     ql_model_close(s.model);
     ql_engine_close(s.dev);
@@ -424,7 +426,7 @@ static const ql_arg args[] = {
      .at = OF(output),
      .value = "FILE",
      .help = "where the rows of --file go  [stdout]"},
-    QL_TEMPLATE_ARG(options, chat_template),
+    QL_TEMPLATE_ARG(options, chat),
     {.name = "system",
      .kind = QL_ARG_TEXT,
      .at = OF(system),

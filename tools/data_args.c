@@ -6,26 +6,42 @@
 #include <string.h>
 
 #include "core/base/hostmem.h"
+#include "core/base/json.h"
 #include "core/base/rng.h"
 
 #define TEXT_ROW_TOKENS 1024 /* rows of a .txt file when --max_seq_len is not given */
 
 /* ----------------------------------------------------- tokenizer and template */
 
-ql_status ql_choose_template(const char *name, const ql_tokenizer *tok, ql_out *out,
+/* The object of --chat_template_kwargs; NULL = none. */
+static ql_status read_kwargs(const char *text, json_t **out) {
+    *out = NULL;
+    if (!text) return QL_OK;
+    QL_TRY(ql_json_parse(text, strlen(text), "--chat_template_kwargs", out));
+    if (json_is_object(*out)) return QL_OK;
+    json_decref(*out);
+    *out = NULL;
+    return QL_FAIL(
+        QL_ERR_INVALID,
+        "--chat_template_kwargs takes an object such as {\"enable_thinking\": false}, not "
+        "'%.60s'",
+        text);
+}
+
+ql_status ql_choose_template(const ql_template_args *a, const ql_tokenizer *tok, ql_out *out,
                              const ql_template **chat) {
+    json_t *kwargs;
     *chat = NULL;
-    if (name && (strcmp(name, "none") == 0 || strcmp(name, "plain") == 0)) return QL_OK;
-    if (name) {
-        *chat = ql_template_find(name);
-        if (*chat) return QL_OK;
-        return QL_FAIL(QL_ERR_INVALID, "--chat_template takes one of %s, none; not '%s'",
-                       ql_template_names(), name);
-    }
-    const char *own = tok ? ql_tokenizer_chat_template(tok) : NULL;
-    if (!own) return QL_OK;
-    *chat = ql_template_recognise(own);
-    if (!*chat) ql_note(out, "warning: %s; going on without a template", ql_last_error());
+    QL_TRY(read_kwargs(a->kwargs, &kwargs));
+    ql_status s = ql_template_choose(a->name, kwargs, tok, chat);
+    json_decref(kwargs);
+    if (s != QL_ERR_FORMAT || a->name) return s;
+    char why[500]; /* the model's own text cannot be compiled; it may be known by heart */
+    (void)snprintf(why, sizeof why, "%s", ql_last_error());
+    *chat = ql_template_recognise(ql_tokenizer_chat_template(tok));
+    ql_note(out, "warning: %s; going on %s%s", why,
+            *chat ? "with the template " : "without a template",
+            *chat ? ql_template_name(*chat) : "");
     return QL_OK;
 }
 
@@ -41,7 +57,7 @@ ql_status ql_data_open(ql_cli *cli, const ql_data_args *a, const char *path, ql_
         return QL_OK;
     }
     QL_TRY(ql_tokenizer_open(path, &d.tok));
-    ql_status s = ql_choose_template(a->chat_template, d.tok, &cli->out, &d.chat);
+    ql_status s = ql_choose_template(&a->chat, d.tok, &cli->out, &d.chat);
     if (s != QL_OK) {
         ql_tokenizer_close(d.tok);
         return s;
@@ -97,6 +113,9 @@ static ql_status load_file(const ql_data_args *a, const ql_data *d, const ql_arc
     int64_t positions = arch->max_positions;
     o.chat = d->chat;
     o.train_on_source = a->train_on_source;
+    o.train_on = strcmp(a->train_on, "all") == 0    ? QL_TRAIN_ON_ALL
+                 : strcmp(a->train_on, "last") == 0 ? QL_TRAIN_ON_LAST
+                                                    : QL_TRAIN_ON_ASSISTANT;
     o.max_len = (int32_t)a->max_seq_len;
     if (text && !o.max_len)
         o.max_len = (int32_t)(positions < TEXT_ROW_TOKENS ? positions : TEXT_ROW_TOKENS);
@@ -210,6 +229,7 @@ void ql_data_close(ql_data *d) {
     ql_dataset_free(&d->train);
     ql_dataset_free(&d->eval);
     ql_label_set_free(&d->labels);
+    ql_template_close(d->chat);
     ql_tokenizer_close(d->tok);
     *d = (ql_data){0};
 }

@@ -8,19 +8,32 @@
 #include "core/model/arch.h"
 #include "tools/cli.h"
 
+/* Which chat template, and what it is given. */
+typedef struct ql_template_args {
+    const char *name, *kwargs;
+} ql_template_args;
+
 typedef struct ql_data_args {
+    ql_template_args chat;
     const char *dataset, *eval_dataset, *eval_size;
-    const char *format, *chat_template, *truncation, *train_on, *group_by_length;
+    const char *format, *truncation, *train_on, *group_by_length;
     const char *task, *source_prefix;
     int64_t max_rows, max_seq_len, source_max_len, target_max_len, num_labels;
     bool train_on_source, packing, shuffle;
 } ql_data_args;
 
-/* The row of the chat template, for the `const char *` member f of the option struct T. */
+/* The rows of the chat template, for the member f (a ql_template_args) of the option struct T. */
 #define QL_TEMPLATE_ARG(T, f)                                                                      \
+    {.name = "chat_template",                                                                      \
+     .kind = QL_ARG_TEXT,                                                                          \
+     .at = offsetof(T, f.name),                                                                    \
+     .value = "NAME",                                                                              \
+     .help = "a FILE.jinja, or chatml llama2 llama3 mistral zephyr vicuna alpaca ..., or none  "   \
+             "[the model's own]"},                                                                 \
     {                                                                                              \
-        .name = "chat_template", .kind = QL_ARG_TEXT, .at = offsetof(T, f), .value = "NAME",       \
-        .help = "chatml llama2 llama3 mistral zephyr vicuna alpaca ..., or none  [the model's]"    \
+        .name = "chat_template_kwargs", .kind = QL_ARG_TEXT, .flags = QL_ARG_ADVANCED,             \
+        .at = offsetof(T, f.kwargs), .value = "JSON",                                              \
+        .help = "variables of the model's own template: {\"enable_thinking\": false}"              \
     }
 
 /* Rows of the data format, for the member `f` (a ql_data_args). */
@@ -33,7 +46,7 @@ typedef struct ql_data_args {
                 "classification oasst1 chip2 self-instruct hh-rlhf unnatural flan gsm8k "          \
                 "mmlu|dpo",                                                                        \
      .help = "format of the rows"},                                                                \
-        QL_TEMPLATE_ARG(T, f.chat_template),                                                       \
+        QL_TEMPLATE_ARG(T, f.chat),                                                                \
         {.name = "max_seq_len",                                                                    \
          .kind = QL_ARG_INT,                                                                       \
          .at = offsetof(T, f.max_seq_len),                                                         \
@@ -83,8 +96,8 @@ typedef struct ql_data_args {
          .help = "put in front of every source of an encoder-decoder"},                            \
     {                                                                                              \
         .name = "train_on", .kind = QL_ARG_CHOICE, .flags = QL_ARG_ADVANCED,                       \
-        .at = offsetof(T, f.train_on), .fallback = "assistant", .choices = "assistant|all last",   \
-        .help = "whose turns are learned"                                                          \
+        .at = offsetof(T, f.train_on), .fallback = "assistant", .choices = "assistant all last",   \
+        .help = "what of a conversation is learned: answers, everything, the last answer"          \
     }
 
 /* Rows of training data. */
@@ -147,10 +160,10 @@ typedef struct ql_data {
     int32_t n_stop;
 } ql_data;
 
-/* Which template: `name`, else the one recognised from the model's own, else none. A template of
- * the model's that is not recognised is said on `out`. */
-QL_NODISCARD ql_status ql_choose_template(const char *name, const ql_tokenizer *tok, ql_out *out,
-                                          const ql_template **chat);
+/* Which template: what `a` names, else the model's own, else none (NULL). A template of the model's
+ * that cannot be compiled is said on `out`. Close it with ql_template_close before `tok`. */
+QL_NODISCARD ql_status ql_choose_template(const ql_template_args *a, const ql_tokenizer *tok,
+                                          ql_out *out, const ql_template **chat);
 /* Tokenizer and template of the data; belongs to QL_STAGE_MODEL. `path` as for tokenizers. Labels
  * that *out has stay; the rest of it is replaced. */
 QL_NODISCARD ql_status ql_data_open(ql_cli *cli, const ql_data_args *a, const char *path,

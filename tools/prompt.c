@@ -18,10 +18,11 @@ const char *ql_prompt_eos(const ql_tokenizer *tok) {
     return piece(tok, tok ? ql_tokenizer_eos(tok) : -1);
 }
 
-static ql_status from_messages(const ql_prompter *p, const ql_message *m, size_t n, ql_ids *ids) {
+static ql_status from_chat(const ql_prompter *p, ql_chat *chat, ql_ids *ids) {
     ql_rendered r;
-    QL_TRY(
-        ql_template_render(p->chat, m, n, true, ql_prompt_bos(p->tok), ql_prompt_eos(p->tok), &r));
+    chat->add_generation_prompt = true;
+    chat->answers = QL_ANSWERS_NONE;
+    QL_TRY(ql_template_render_chat(p->chat, chat, &r));
     ql_status s = ql_rendered_encode(&r, p->tok, ids, NULL);
     ql_rendered_free(&r);
     return s;
@@ -37,27 +38,47 @@ ql_status ql_prompt_text(const ql_prompter *p, const char *text, size_t len, ql_
     size_t n = 0;
     if (p->system) m[n++] = QL_MESSAGE("system", p->system, strlen(p->system));
     m[n++] = QL_MESSAGE("user", text, len);
-    return from_messages(p, m, n, ids);
+    ql_chat chat = {
+        .messages = m, .n = n, .bos = ql_prompt_bos(p->tok), .eos = ql_prompt_eos(p->tok)};
+    return from_chat(p, &chat, ids);
 }
 
-ql_status ql_prompt_messages(const json_t *list, const char *where, ql_message **out, size_t *n) {
-    size_t count = json_is_array(list) ? json_array_size(list) : 0;
-    if (!count) return QL_FAIL(QL_ERR_FORMAT, "%s: 'messages' must be a list of messages", where);
-    ql_message *m = ql_host_calloc(count, sizeof *m);
-    if (!m) return QL_NOMEM("messages");
-    for (size_t i = 0; i < count; i++) {
+static ql_status read_messages(const json_t *list, const char *where, ql_message *m) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *x = json_array_get(list, i);
         const json_t *role = json_object_get(x, "role"), *text = json_object_get(x, "content");
-        if (!json_is_string(role) || !json_is_string(text)) {
-            ql_host_free(m);
+        if (!json_is_string(role) || !(json_is_string(text) || ql_message_says_more(x))) {
             return QL_FAIL(QL_ERR_FORMAT, "%s: message %zu needs the strings 'role' and 'content'",
                            where, i + 1);
         }
-        m[i] =
-            QL_MESSAGE(json_string_value(role), json_string_value(text), json_string_length(text));
+        bool words = json_is_string(text);
+        m[i] = QL_MESSAGE(json_string_value(role), words ? json_string_value(text) : "",
+                          words ? json_string_length(text) : 0);
+        m[i].object = x;
     }
-    *out = m;
-    *n = count;
+    return QL_OK;
+}
+
+ql_status ql_prompt_chat(const json_t *row, const char *where, const ql_tokenizer *tok,
+                         ql_message **messages, ql_chat *out) {
+    const json_t *list = json_object_get(row, "messages");
+    size_t n = json_is_array(list) ? json_array_size(list) : 0;
+    if (!n) return QL_FAIL(QL_ERR_FORMAT, "%s: 'messages' must be a list of messages", where);
+    ql_message *m = ql_host_calloc(n, sizeof *m);
+    if (!m) return QL_NOMEM("messages");
+    ql_status s = read_messages(list, where, m);
+    if (s != QL_OK) {
+        ql_host_free(m);
+        return s;
+    }
+    const json_t *tools = json_object_get(row, "tools"), *docs = json_object_get(row, "documents");
+    *messages = m;
+    *out = (ql_chat){.messages = m,
+                     .n = n,
+                     .tools = json_array_size(tools) ? tools : NULL,
+                     .documents = json_array_size(docs) ? docs : NULL,
+                     .bos = ql_prompt_bos(tok),
+                     .eos = ql_prompt_eos(tok)};
     return QL_OK;
 }
 
@@ -85,9 +106,9 @@ ql_status ql_prompt_row(const ql_prompter *p, const json_t *row, const char *whe
                        "%s: needs 'prompt' or 'ids' ('messages' need --chat_template)", where);
     }
     ql_message *m;
-    size_t n;
-    QL_TRY(ql_prompt_messages(json_object_get(row, "messages"), where, &m, &n));
-    ql_status s = from_messages(p, m, n, ids);
+    ql_chat chat;
+    QL_TRY(ql_prompt_chat(row, where, p->tok, &m, &chat));
+    ql_status s = from_chat(p, &chat, ids);
     ql_host_free(m);
     return s;
 }

@@ -26,10 +26,10 @@ QL_NODISCARD ql_status ql_prompt_text(const ql_prompter *p, const char *text, si
  */
 QL_NODISCARD ql_status ql_prompt_row(const ql_prompter *p, const json_t *row, const char *where,
                                      ql_ids *ids);
-/* The list of a row's "messages", owned (texts are borrowed from the row); free with ql_host_free.
- */
-QL_NODISCARD ql_status ql_prompt_messages(const json_t *list, const char *where, ql_message **out,
-                                          size_t *n);
+/* A row's "messages", "tools" and "documents" for a template, with the tokens of `tok`. The
+ * messages are owned: free them with ql_host_free; all else is borrowed from the row. */
+QL_NODISCARD ql_status ql_prompt_chat(const json_t *row, const char *where, const ql_tokenizer *tok,
+                                      ql_message **messages, ql_chat *out);
 
 /* Ids that end an answer: the model's, the tokenizer's EOS, the template's end of turn. */
 typedef struct ql_stops {

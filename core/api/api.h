@@ -31,13 +31,14 @@ struct qlora_model {
     qlora_session *session;
     char *path, *tokenizer_path;
     ql_model *core;
-    ql_tokenizer *tok;      /* NULL until the first text                                       */
-    ql_queue *queue;        /* NULL until the first placing                                    */
-    ql_generator *gen;      /* kept between generations; NULL = none                           */
-    bool has_values;        /* the trained values mean something: on the device, or one of ... */
-    char *values_dir;       /* ... an adapter folder that is read when the model is placed     */
-    float *values;          /* ... a host copy of the trained region, while it is off the device */
-    qlora_trainer *trainer; /* the one that lives, or NULL                                 */
+    ql_tokenizer *tok;       /* NULL until the first text                                       */
+    const ql_template *chat; /* the model's own; NULL until asked for                            */
+    ql_queue *queue;         /* NULL until the first placing                                    */
+    ql_generator *gen;       /* kept between generations; NULL = none                           */
+    bool has_values;         /* the trained values mean something: on the device, or one of ... */
+    char *values_dir;        /* ... an adapter folder that is read when the model is placed     */
+    float *values;           /* ... a host copy of the trained region, while it is off the device */
+    qlora_trainer *trainer;  /* the one that lives, or NULL                                 */
     int32_t users;
 };
 

@@ -79,6 +79,7 @@ void ql_api_model_drop(qlora_model *m) {
     ql_api_release(m);
     ql_model_close(m->core);
     m->session->dev->backend->queue_destroy(m->queue);
+    ql_template_close(m->chat);
     ql_tokenizer_close(m->tok);
     ql_host_free(m->values);
     ql_host_free(m->values_dir);

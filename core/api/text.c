@@ -1,6 +1,7 @@
 /*
  * text.c - a model's tokenizer and chat template; text to ids and back.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/api/api.h"
@@ -15,19 +16,22 @@ ql_status ql_api_tokenizer(qlora_model *m, const ql_tokenizer **out) {
 ql_status ql_api_template(qlora_model *m, const char *name, const ql_template **out) {
     const ql_tokenizer *tok;
     QL_TRY(ql_api_tokenizer(m, &tok));
-    const char *own = name ? NULL : ql_tokenizer_chat_template(tok);
     *out = NULL;
-    if (name && strcmp(name, "none") == 0) return QL_OK;
-    if (!name && !own) return QL_OK;
-    *out = name ? ql_template_find(name) : ql_template_recognise(own);
-    if (*out) return QL_OK;
-    if (name)
+    if (name && !ql_template_find(name) && strcmp(name, "none") != 0) {
         return QL_FAIL(QL_ERR_INVALID, "chat_template takes one of %s, none; not '%.64s'",
                        ql_template_names(), name);
-    return QL_FAIL(QL_ERR_UNSUPPORTED,
-                   "%s: its chat template is none that this version knows; choose chat_template "
-                   "among %s, none",
-                   m->tokenizer_path, ql_template_names());
+    }
+    if (name) return ql_template_choose(name, NULL, tok, out);
+    if (!m->chat) {
+        ql_status s = ql_template_choose(NULL, NULL, tok, &m->chat);
+        char why[400];
+        (void)snprintf(why, sizeof why, "%s", ql_last_error());
+        if (s != QL_OK)
+            return QL_FAIL(s, "%s: %s; choose chat_template among %s, none", m->tokenizer_path, why,
+                           ql_template_names());
+    }
+    *out = m->chat;
+    return QL_OK;
 }
 
 ql_status qlora_encode(qlora_model *m, const char *text, bool special, int32_t **ids, size_t *n) {

@@ -202,14 +202,29 @@ static ql_status label_turns(const ql_row *row, const ql_dataset_opts *o, const 
 }
 
 /* The EOS that the template does not write after the last answer. */
-static ql_status close_turn(const ql_tokenizer *tok, const ql_row *row, const ql_dataset_opts *o,
+static ql_status close_turn(const ql_tokenizer *tok, const ql_row *row, const ql_rendered *r,
                             building *b) {
     const ql_message *last = &row->messages[row->n_messages - 1];
-    if (ql_template_closes_turns(o->chat) || strcmp(last->role, "assistant") != 0) return QL_OK;
+    if (r->closed || strcmp(last->role, "assistant") != 0) return QL_OK;
     float weight = weight_of(row, (int32_t)row->n_messages);
     QL_TRY(push_eos(tok, b));
     if (b->weights) b->weights[b->ids.n - 1] = weight;
     return label(b, weight != 0);
+}
+
+/* Answers are looked for where labels or weights go by them. */
+static ql_chat chat_of(const ql_tokenizer *tok, const ql_row *row, const ql_dataset_opts *o) {
+    ql_chat c = {.messages = row->messages,
+                 .n = row->n_messages,
+                 .tools = row->tools,
+                 .documents = row->documents,
+                 .bos = token_text(tok, ql_tokenizer_bos(tok)),
+                 .eos = token_text(tok, ql_tokenizer_eos(tok)),
+                 .answers = o->train_on == QL_TRAIN_ON_LAST ? QL_ANSWERS_LAST : QL_ANSWERS_ALL};
+    bool all = o->train_on_source || o->train_on == QL_TRAIN_ON_ALL, weighted = false;
+    for (size_t i = 0; i < c.n; i++) weighted = weighted || c.messages[i].weighted;
+    if (all) c.answers = weighted ? QL_ANSWERS_EVERY : QL_ANSWERS_NONE;
+    return c;
 }
 
 static ql_status build_chat(const ql_tokenizer *tok, const ql_row *row, const ql_dataset_opts *o,
@@ -218,14 +233,13 @@ static ql_status build_chat(const ql_tokenizer *tok, const ql_row *row, const ql
     ql_ids turn = {0};
     QL_TRY(check_stop(tok, o->chat));
     ql_problem_note(QL_PROBLEM_TEMPLATE);
-    QL_TRY(ql_template_render(o->chat, row->messages, row->n_messages, false,
-                              token_text(tok, ql_tokenizer_bos(tok)),
-                              token_text(tok, ql_tokenizer_eos(tok)), &r));
+    const ql_chat chat = chat_of(tok, row, o);
+    QL_TRY(ql_template_render_chat(o->chat, &chat, &r));
     ql_problem_note(QL_PROBLEM_ROW);
     b->chars = ql_text_chars(r.text, r.len);
     ql_status s = ql_rendered_encode(&r, tok, &b->ids, &turn);
     if (s == QL_OK) s = label_turns(row, o, &turn, b);
-    if (s == QL_OK) s = close_turn(tok, row, o, b);
+    if (s == QL_OK) s = close_turn(tok, row, &r, b);
     ql_ids_free(&turn);
     ql_rendered_free(&r);
     return s;

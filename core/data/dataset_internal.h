@@ -42,7 +42,8 @@ void ql_text_skip_mark(const char **text, size_t *len);
 typedef struct ql_row {
     const ql_message *messages; /* NULL = plain                                        */
     size_t n_messages;
-    const char *source, *target; /* plain; source NULL = the row is one text, all learned */
+    const json_t *tools, *documents; /* of the conversation; NULL = none                  */
+    const char *source, *target;     /* plain; source NULL = the row is one text, all learned */
     size_t source_len, target_len;
 } ql_row;
 

@@ -134,6 +134,15 @@ static ql_status read_message(const json_t *item, const char *where, size_t inde
     return ql_row_add_message(m, out, &made);
 }
 
+static ql_status read_list(const json_t *row, const char *where, const char *key,
+                           const json_t **out) {
+    const json_t *list = ql_json_has(row, key) ? json_object_get(row, key) : NULL;
+    if (list && !json_is_array(list))
+        return QL_REFUSE(QL_PROBLEM_TYPE, "%s: '%s' must be a list of objects", where, key);
+    *out = json_array_size(list) ? list : NULL;
+    return QL_OK;
+}
+
 static ql_status read_messages(const json_t *row, const char *where, ql_data_format format,
                                const ql_dataset_opts *o, ql_row_memory *m, ql_row *out) {
     const char *key = format == QL_DATA_MESSAGES ? "messages" : "conversations";
@@ -149,6 +158,8 @@ static ql_status read_messages(const json_t *row, const char *where, ql_data_for
             "version knows: choose one with --chat_template (%s)",
             where, ql_template_names());
     }
+    QL_TRY(read_list(row, where, "tools", &out->tools));
+    QL_TRY(read_list(row, where, "documents", &out->documents));
     if (ql_json_has(row, "system")) {
         const char *text;
         size_t len;

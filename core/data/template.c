@@ -177,10 +177,6 @@ const char *ql_template_stop(const ql_template *t) {
     return t->stop;
 }
 
-bool ql_template_closes_turns(const ql_template *t) {
-    return t->tail[0] != '\0';
-}
-
 /* A Jinja text is this template when it holds every `has` and no `lacks`. First match wins. */
 typedef struct fingerprint {
     const char *name;

@@ -7,6 +7,7 @@
 #ifndef QLORA_CORE_DATA_TEMPLATE_INTERNAL_H
 #define QLORA_CORE_DATA_TEMPLATE_INTERNAL_H
 
+#include "core/data/jinja.h"
 #include "core/data/template.h"
 
 #define MARK_BEGIN '\1'
@@ -25,7 +26,20 @@ enum {
     ALWAYS_PROMPT = 16   /* the generation prompt is written even when not asked for */
 };
 
+/* Of a template that was opened: its text, compiled, and what it is rendered with. */
+typedef struct ql_own_template {
+    ql_jinja *jinja;
+    char *name, *stop;
+    json_t *kwargs; /* NULL = none */
+    int64_t now;
+    const ql_tokenizer *tok;
+    const char **marks; /* control marks, borrowed from the tokenizer; sorted by their first byte */
+    size_t n_marks, marks_cap;
+} ql_own_template;
+
 struct ql_template {
+    bool opened;          /* by ql_template_open                                            */
+    ql_own_template *own; /* NULL = one of the named ones, described below                  */
     const char *name;
     unsigned flags;
     const char *stop;           /* mark that ends an answer; "" = EOS                       */
@@ -39,5 +53,28 @@ struct ql_template {
     const char *after;          /* what follows the answer, not learned                     */
     const char *prompt;         /* the generation prompt                                    */
 };
+
+/* Text and spans under construction. */
+typedef struct ql_span_writer {
+    ql_rendered r;
+    size_t text_cap, span_cap;
+    const char *bos, *eos;
+} ql_span_writer;
+/* Neighbouring text of the same turn becomes one span, a mark is always one of its own. */
+QL_NODISCARD ql_status ql_span_put(ql_span_writer *w, const char *s, size_t len, size_t turn,
+                                   bool mark);
+
+/* Renders the first `n` messages by the model's own template. */
+QL_NODISCARD ql_status ql_own_text(const ql_own_template *t, const ql_chat *chat, size_t n,
+                                   bool prompt, ql_jinja_output *out);
+QL_NODISCARD ql_status ql_own_render(const ql_own_template *t, const ql_chat *chat,
+                                     ql_rendered *out);
+/* Length of the control mark that s[0..len) begins with; 0 = none. */
+size_t ql_own_mark(const ql_own_template *t, const ql_chat *chat, const char *s, size_t len);
+/* Is this the mark that ends a turn? */
+bool ql_own_stops(const ql_chat *chat, const char *s, size_t len);
+/* Whose answer each byte is: turn[i] = number of the message, from 1, or 0. */
+QL_NODISCARD ql_status ql_own_answers(const ql_own_template *t, const ql_chat *chat,
+                                      const ql_jinja_output *whole, size_t *turn, bool *closed);
 
 #endif

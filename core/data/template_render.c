@@ -10,12 +10,6 @@
 #include "core/data/space.h"
 #include "core/data/template_internal.h"
 
-typedef struct writer {
-    ql_rendered r;
-    size_t text_cap, span_cap;
-    const char *bos, *eos;
-} writer;
-
 void ql_rendered_free(ql_rendered *r) {
     if (!r) return;
     ql_host_free(r->text);
@@ -23,7 +17,7 @@ void ql_rendered_free(ql_rendered *r) {
     *r = (ql_rendered){0};
 }
 
-static ql_status put(writer *w, const char *s, size_t len, size_t turn, bool mark) {
+ql_status ql_span_put(ql_span_writer *w, const char *s, size_t len, size_t turn, bool mark) {
     if (len == 0) return QL_OK;
     QL_TRY(ql_host_grow((void **)&w->r.text, &w->text_cap, w->r.len + len + 1, 1));
     QL_TRY(ql_host_grow((void **)&w->r.spans, &w->span_cap, w->r.n_spans + 1, sizeof(ql_span)));
@@ -41,18 +35,18 @@ static ql_status put(writer *w, const char *s, size_t len, size_t turn, bool mar
 }
 
 /* Writes one of the template's own texts, in which bytes 1 to 4 are markup. */
-static ql_status put_markup(writer *w, const char *s, size_t turn) {
+static ql_status put_markup(ql_span_writer *w, const char *s, size_t turn) {
     while (s && *s) {
         size_t len = strcspn(s, "\1\2\3\4");
-        QL_TRY(put(w, s, len, turn, false));
+        QL_TRY(ql_span_put(w, s, len, turn, false));
         s += len;
         if (*s == MARK_BEGIN) {
             size_t mark = strcspn(s + 1, "\2");
-            QL_TRY(put(w, s + 1, mark, turn, true));
+            QL_TRY(ql_span_put(w, s + 1, mark, turn, true));
             s += mark + 2;
         } else if (*s == BOS_CODE || *s == EOS_CODE) {
             const char *token = *s == BOS_CODE ? w->bos : w->eos;
-            QL_TRY(put(w, token, strlen(token), turn, true));
+            QL_TRY(ql_span_put(w, token, strlen(token), turn, true));
             s++;
         }
     }
@@ -61,19 +55,20 @@ static ql_status put_markup(writer *w, const char *s, size_t turn) {
 
 enum { TRIM_LEFT = 1, TRIM_RIGHT = 2 };
 
-static ql_status put_content(writer *w, const ql_message *m, size_t turn, unsigned trim) {
+static ql_status put_content(ql_span_writer *w, const ql_message *m, size_t turn, unsigned trim) {
     const char *s = m->content;
     size_t len = m->content_len;
     for (size_t n; (trim & TRIM_LEFT) && (n = ql_space_at(s, len)) > 0; len -= n) s += n;
     for (size_t n; (trim & TRIM_RIGHT) && (n = ql_space_before(s, len)) > 0;) len -= n;
-    return put(w, s, len, turn, false);
+    return ql_span_put(w, s, len, turn, false);
 }
 
 static unsigned trim_of(const ql_template *t) {
     return t->flags & TRIM_CONTENTS ? TRIM_LEFT | TRIM_RIGHT : 0;
 }
 
-static ql_status put_system(writer *w, const ql_template *t, const ql_message *m, unsigned trim) {
+static ql_status put_system(ql_span_writer *w, const ql_template *t, const ql_message *m,
+                            unsigned trim) {
     QL_TRY(put_markup(w, t->system[0], 0));
     QL_TRY(put_content(w, m, 0, trim));
     return put_markup(w, t->system[1], 0);
@@ -81,7 +76,7 @@ static ql_status put_system(writer *w, const ql_template *t, const ql_message *m
 
 /* `folded`: the system message that belongs inside this turn, or NULL. It is kept as it is; the
  * user's text then follows the system block, so only its right end is trimmed. */
-static ql_status put_user(writer *w, const ql_template *t, const ql_message *m,
+static ql_status put_user(ql_span_writer *w, const ql_template *t, const ql_message *m,
                           const ql_message *folded) {
     unsigned trim = trim_of(t);
     QL_TRY(put_markup(w, t->user[0], 0));
@@ -94,7 +89,8 @@ static ql_status put_user(writer *w, const ql_template *t, const ql_message *m,
 }
 
 /* `turn`: the number of this message, from 1. */
-static ql_status put_assistant(writer *w, const ql_template *t, const ql_message *m, size_t turn) {
+static ql_status put_assistant(ql_span_writer *w, const ql_template *t, const ql_message *m,
+                               size_t turn) {
     QL_TRY(put_markup(w, t->assistant, 0));
     QL_TRY(put_markup(w, t->lead, turn));
     QL_TRY(put_content(w, m, turn, trim_of(t)));
@@ -143,7 +139,8 @@ static ql_status check_message(const ql_template *t, const ql_message *m, size_t
     return QL_OK;
 }
 
-static ql_status put_messages(writer *w, const ql_template *t, const ql_message *m, size_t n) {
+static ql_status put_messages(ql_span_writer *w, const ql_template *t, const ql_message *m,
+                              size_t n) {
     const ql_message *folded = NULL;
     size_t turn = 0;
     QL_TRY(put_markup(w, t->start, 0));
@@ -172,25 +169,46 @@ static ql_status put_messages(writer *w, const ql_template *t, const ql_message 
     return QL_OK;
 }
 
-ql_status ql_template_render(const ql_template *t, const ql_message *m, size_t n,
-                             bool add_generation_prompt, const char *bos, const char *eos,
-                             ql_rendered *out) {
-    if (n == 0) return QL_FAIL(QL_ERR_FORMAT, "the conversation holds no message");
-    if (n == 1 && (t->flags & FOLD_SYSTEM) && strcmp(m[0].role, "system") == 0) {
+static ql_status render_named(const ql_template *t, const ql_chat *c, ql_rendered *out) {
+    const ql_message *m = c->messages;
+    if (c->n == 1 && (t->flags & FOLD_SYSTEM) && strcmp(m[0].role, "system") == 0) {
         return QL_FAIL(QL_ERR_FORMAT, "template '%s' needs a user message after the system text",
                        t->name);
     }
-    writer w = {.bos = bos, .eos = eos};
-    ql_status s = put_messages(&w, t, m, n);
-    if (s == QL_OK && (add_generation_prompt || (t->flags & ALWAYS_PROMPT))) {
+    if (json_array_size(c->tools) || json_array_size(c->documents)) {
+        return QL_FAIL(QL_ERR_FORMAT,
+                       "template '%s' writes no tools or documents: use the model's own template",
+                       t->name);
+    }
+    ql_span_writer w = {.bos = c->bos, .eos = c->eos};
+    ql_status s = put_messages(&w, t, m, c->n);
+    if (s == QL_OK && (c->add_generation_prompt || (t->flags & ALWAYS_PROMPT))) {
         s = put_markup(&w, t->prompt, 0);
     }
     if (s != QL_OK) {
         ql_rendered_free(&w.r);
         return s;
     }
+    w.r.closed = t->tail[0] != '\0';
     *out = w.r;
     return QL_OK;
+}
+
+ql_status ql_template_render_chat(const ql_template *t, const ql_chat *chat, ql_rendered *out) {
+    if (chat->n == 0) return QL_FAIL(QL_ERR_FORMAT, "the conversation holds no message");
+    return t->own ? ql_own_render(t->own, chat, out) : render_named(t, chat, out);
+}
+
+ql_status ql_template_render(const ql_template *t, const ql_message *m, size_t n,
+                             bool add_generation_prompt, const char *bos, const char *eos,
+                             ql_rendered *out) {
+    const ql_chat chat = {.messages = m,
+                          .n = n,
+                          .add_generation_prompt = add_generation_prompt,
+                          .bos = bos,
+                          .eos = eos,
+                          .answers = add_generation_prompt ? QL_ANSWERS_NONE : QL_ANSWERS_ALL};
+    return ql_template_render_chat(t, &chat, out);
 }
 
 ql_status ql_alpaca_prompt(const char *instruction, const char *input, bool qlora_ending,
@@ -205,9 +223,9 @@ ql_status ql_alpaca_prompt(const char *instruction, const char *input, bool qlor
         "\n\n### Response:",
         qlora_ending ? " " : "",
     };
-    writer w = {0};
+    ql_span_writer w = {0};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        ql_status s = put(&w, parts[i], strlen(parts[i]), 0, false);
+        ql_status s = ql_span_put(&w, parts[i], strlen(parts[i]), 0, false);
         if (s != QL_OK) {
             ql_rendered_free(&w.r);
             return s;

@@ -247,7 +247,7 @@ typedef struct qlora_data_opts {
     size_t size;
     const char *format;        /* auto (default: by name and first row) text completion
                                   input-output alpaca messages sharegpt tokens                   */
-    const char *chat_template; /* NULL (default) = the one recognised in the model's tokenizer;
+    const char *chat_template; /* NULL (default) = the model's own Jinja text;
                                   chatml llama2 llama3 mistral zephyr vicuna alpaca ...; "none"  */
     const char *truncation;    /* rows longer than max_len: error (default), left, right         */
     int64_t max_len;           /* tokens of a row; 0 (default) = no limit (.txt: 1024)           */

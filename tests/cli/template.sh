@@ -34,4 +34,31 @@ refused 3 'row 1'
 echo '{"messages": "hi"}' >"$tmp/bad.jsonl"
 run template -m "$tokenizer" --file "$tmp/bad.jsonl" --chat_template chatml
 refused 3 'row 1'
+
+# a template of one's own: a file, its variables, tools, and what of each row is learned
+cat >"$tmp/own.jinja" <<'E2'
+{%- for t in tools or [] %}[{{ t.name }}]{% endfor -%}
+{%- for m in messages %}<{{ m.role }}>{{ m.content }}{% if loud %}!{% endif %}<|im_end|>{% endfor -%}
+{%- if add_generation_prompt %}<assistant>{% endif -%}
+E2
+cat >"$tmp/own.jsonl" <<'E2'
+{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}], "tools": [{"name": "f"}]}
+E2
+run template -m "$tokenizer" --file "$tmp/own.jsonl" --chat_template "$tmp/own.jinja" --answers true \
+    --chat_template_kwargs '{"loud": true}'
+expect_rc 0
+grep -q '"text": "\[f\]<user>hi!<|im_end|><assistant>yo!<|im_end|>"' "$tmp/out" || fail 'own text expected'
+grep -q '"answers": \["yo!<|im_end|>"\]' "$tmp/out" || fail 'the answer with its end expected'
+run template -m "$tokenizer" --file "$tmp/own.jsonl" --chat_template "$tmp/own.jinja" --chat_template_kwargs '[1]'
+refused 2 'takes an object'
+run template -m "$tokenizer" --file "$tmp/in.jsonl" --chat_template chatml --chat_template_kwargs '{"a": 1}'
+refused 2 'takes no variables'
+run template -m "$tokenizer" --file "$tmp/own.jsonl" --chat_template chatml
+refused 3 'writes no tools'
+echo "{% if %}" >"$tmp/bad.jinja"
+run template -m "$tokenizer" --file "$tmp/in.jsonl" --chat_template "$tmp/bad.jinja"
+refused 2 'line 1'
+echo "{{ raise_exception('not today') }}" >"$tmp/bad.jinja"
+run template -m "$tokenizer" --file "$tmp/in.jsonl" --chat_template "$tmp/bad.jinja"
+refused 3 'row 1: chat template .*: line 1: the template refuses the conversation: not today'
 finish
