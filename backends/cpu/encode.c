@@ -153,15 +153,30 @@ static void put_code(uint8_t *codes, int64_t bit, int bits, ql_pack pack, int co
     }
 }
 
+/* Codes two per byte -> codes of 2 or 3 bits, n a multiple of 8; first in the highest bits. */
+static void repack(const uint8_t *pairs, int64_t n, int bits, uint8_t *out) {
+    for (int64_t i = 0; i < n / 2; i += 4, out += bits) {
+        uint32_t word = 0;
+        for (int p = 0; p < 4; p++)
+            word = word << 2 * bits | (uint32_t)(pairs[i + p] >> 4) << bits | (pairs[i + p] & 15);
+        for (int b = 0; b < bits; b++) out[b] = (uint8_t)(word >> 8 * (bits - 1 - b));
+    }
+}
+
 static void encode_piece(const encoder *enc, const block_rule *r, int64_t e, int64_t n,
                          const float *x, uint8_t *codes) {
     const ql_qmat *q = &enc->a->q;
-    const bool fast = q->bits == 4 && q->pack == QL_PACK_HIGH_FIRST && (e & 1) == 0 &&
+    const bool fast = q->bits <= 4 && q->pack == QL_PACK_HIGH_FIRST && e * q->bits % 8 == 0 &&
                       enc->a->encode == QL_ENCODE_NEAREST && !enc->fp4_cuda;
     int64_t i = 0;
-    if (fast && !r->divide) {
+    if (fast && !r->divide && q->bits == 4) {
         i = n & ~(int64_t)1;
         enc->kern->encode4(x, i, r->mul, &enc->cuts, codes + e / 2);
+    } else if (fast && !r->divide) {
+        uint8_t pairs[PIECE / 2];
+        i = n & ~(int64_t)7;
+        enc->kern->encode4(x, i, r->mul, &enc->cuts, pairs);
+        repack(pairs, i, q->bits, codes + e * q->bits / 8);
     }
     for (; i < n; i++) {
         int code = code_of(enc, r, x[i]);

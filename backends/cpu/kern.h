@@ -2,7 +2,7 @@
  * kern.h - the inner loops that exist once per instruction set, and the table that holds them.
  *
  * Everything above this table (blocking, threads, formats, attention) is written once. A table
- * differs from another in speed and in the rounding of `micro`, `dot`, `dot4` and `exp_sum`; every
+ * differs from another in speed and in the rounding of `micro`, `dot`, `dotq` and `exp_sum`; every
  * other entry gives the same bits in all tables. No entry allocates or keeps state.
  */
 #ifndef QLORA_BACKENDS_CPU_KERN_H
@@ -21,6 +21,17 @@ typedef struct ql_cpu_cuts {
     uint8_t code[16]; /* code[i]: between cut[i-1] and cut[i] */
     bool nan_low;     /* NaN takes code[0], not code[15] */
 } ql_cpu_cuts;
+
+/* Codes of 2, 3 or 4 bits in blocks: value(p) = table[code(p)] * scale[b] (+ zero[b]), each step
+ * rounded. A block is a multiple of 32 codes, so that it begins with a byte. */
+typedef struct ql_cpu_codes {
+    const uint8_t *codes;
+    int32_t bits;
+    bool low_first;     /* the string of bits starts in the lowest bit of each byte */
+    const float *table; /* [2^bits] */
+    int64_t blocks, block;
+    const float *scale, *zero; /* [blocks]; zero: NULL = none */
+} ql_cpu_codes;
 
 typedef struct ql_cpu_kernels {
     const char *isa;
@@ -41,10 +52,10 @@ typedef struct ql_cpu_kernels {
     void (*narrow_bf16)(const float *in, int64_t n, uint16_t *out);
     void (*narrow_f16)(const float *in, int64_t n, uint16_t *out);
 
-    /* out[i] = table[code(i)] * scale, codes of 4 bits, two per byte; low_first: the first of a
-     * pair sits in the low bits. n even. */
-    void (*decode4)(const uint8_t *codes, int64_t n, bool low_first, const float table[16],
-                    float scale, float *out);
+    /* out[i] = values[code(i)], codes of 2, 3 or 4 bits from the start of a byte on, n of them
+     * whole bytes; reads no byte beyond. */
+    void (*decode)(const uint8_t *codes, int64_t n, int32_t bits, bool low_first,
+                   const float *values, float *out);
 
     /* codes of x[i] * mul, first of a pair in the high bits. n even. */
     void (*encode4)(const float *x, int64_t n, float mul, const ql_cpu_cuts *cuts, uint8_t *codes);
@@ -55,11 +66,8 @@ typedef struct ql_cpu_kernels {
     /* sums[i] += sum_p w[p] * x[i*ldx + p] for i < rows (1..8), n >= 1. */
     void (*dot)(const float *w, int64_t n, const float *x, int64_t ldx, int32_t rows, float *sums);
 
-    /* sums[i] += sum over blocks b of sum_p table[code(p)] * scale[b] * x[i*ldx + p], codes as in
-     * decode4: decode and dot in one pass. block: elements, a multiple of 32. */
-    void (*dot4)(const uint8_t *codes, int64_t blocks, int64_t block, bool low_first,
-                 const float table[16], const float *scale, const float *x, int64_t ldx,
-                 int32_t rows, float *sums);
+    /* sums[i] += sum_p value(p) * x[i*ldx + p] for i < rows (1..8): decode and dot in one pass. */
+    void (*dotq)(const ql_cpu_codes *c, const float *x, int64_t ldx, int32_t rows, float *sums);
 
     /* Largest x[i], passing over NaN; -infinity for n = 0. */
     float (*max)(const float *x, int64_t n);

@@ -54,16 +54,17 @@ static void dot(const float *w, int64_t n, const float *x, int64_t ldx, int32_t 
     }
 }
 
-static void dot4(const uint8_t *codes, int64_t blocks, int64_t block, bool low_first,
-                 const float table[16], const float *scale, const float *x, int64_t ldx,
-                 int32_t rows, float *sums) {
-    float w[256];
-    for (int64_t b = 0; b < blocks; b++)
-        for (int64_t at = 0, n; at < block; at += n, codes += n / 2, x += n) {
-            n = block - at < 256 ? block - at : 256;
-            body_decode4(codes, n, low_first, table, scale[b], w);
+static void dotq(const ql_cpu_codes *c, const float *x, int64_t ldx, int32_t rows, float *sums) {
+    float w[256], values[16];
+    const uint8_t *codes = c->codes;
+    for (int64_t b = 0; b < c->blocks; b++) {
+        body_values(c, b, values);
+        for (int64_t at = 0, n; at < c->block; at += n, codes += n * c->bits / 8, x += n) {
+            n = c->block - at < 256 ? c->block - at : 256;
+            body_decode(codes, n, c->bits, c->low_first, values, w);
             dot(w, n, x, ldx, rows, sums);
         }
+    }
 }
 
 static float exp_sum(float *s, int64_t n, float mul, float sub) {
@@ -92,11 +93,11 @@ const ql_cpu_kernels *ql_cpu_kern(void) {
         .widen_f16 = body_widen_f16,
         .narrow_bf16 = body_narrow_bf16,
         .narrow_f16 = body_narrow_f16,
-        .decode4 = body_decode4,
+        .decode = body_decode,
         .encode4 = body_encode4,
         .absmax = body_absmax,
         .dot = dot,
-        .dot4 = dot4,
+        .dotq = dotq,
         .max = body_max,
         .exp_sum = exp_sum,
     };

@@ -44,24 +44,35 @@ static int code_at(const uint8_t *codes, int64_t bit, int bits, ql_pack pack) {
     return ((p[0] << 8 | p[pair]) >> (16 - bits - shift)) & mask;
 }
 
-/* out = table * scale for n codes of one block, the first one at `bit` of the stream. */
-static void products(const ql_cpu_kernels *kern, const ql_qmat *w, int64_t bit, int64_t n,
-                     float scale, float *out) {
+/* table[code] * scale (+ zero), then * post. */
+static inline float value_of(const ql_qmat *w, const float *table, int code, float scale,
+                             float zero) {
+    float v = table[code] * scale;
+    if (ql_cpu_has(&w->zero)) v += zero;
+    return w->post != 0.0f ? v * w->post : v;
+}
+
+/* n codes of one block, the first one at `bit` of the stream. Up to 4 bits, the block's 2^bits
+ * values are made once and looked up: whole bytes by the kernel, single codes in front and behind.
+ */
+static void decode_run(const ql_cpu_kernels *kern, const ql_qmat *w, int64_t bit, int64_t n,
+                       float scale, float zero, float *out) {
     const uint8_t *codes = (const uint8_t *)w->codes.buf->host + w->codes.off;
     const float *table = ql_cpu_f32(&w->table, 0);
+    float values[16];
     int64_t i = 0;
     if (w->bits == 8) {
-        for (codes += bit / 8; i < n; i++) out[i] = table[codes[i]] * scale;
+        for (codes += bit / 8; i < n; i++) out[i] = value_of(w, table, codes[i], scale, zero);
         return;
     }
-    if (w->bits == 4) {
-        if (bit & 7) out[i++] = table[code_at(codes, bit, 4, w->pack)] * scale;
-        int64_t even = (n - i) & ~(int64_t)1;
-        kern->decode4(codes + (bit + 4 * i) / 8, even, w->pack == QL_PACK_LOW_FIRST, table, scale,
-                      out + i);
-        i += even;
-    }
-    for (; i < n; i++) out[i] = table[code_at(codes, bit + i * w->bits, w->bits, w->pack)] * scale;
+    for (int c = 0; c < 1 << w->bits; c++) values[c] = value_of(w, table, c, scale, zero);
+    for (; (bit & 7) && i < n; bit += w->bits)
+        out[i++] = values[code_at(codes, bit, w->bits, w->pack)];
+    const int64_t group = w->bits == 3 ? 8 : 8 / w->bits, whole = (n - i) / group * group;
+    kern->decode(codes + bit / 8, whole, w->bits, w->pack == QL_PACK_LOW_FIRST, values, out + i);
+    bit += whole * w->bits;
+    for (i += whole; i < n; i++, bit += w->bits)
+        out[i] = values[code_at(codes, bit, w->bits, w->pack)];
 }
 
 static void decode_blocks(const ql_cpu_kernels *kern, const ql_qmat *w, int64_t row, int64_t col,
@@ -72,13 +83,8 @@ static void decode_blocks(const ql_cpu_kernels *kern, const ql_qmat *w, int64_t 
     while (n > 0) {
         int64_t b, run = ql_cpu_min(n, block - at % block);
         float scale = scale_of(w, at, &b);
-        products(kern, w, bit, run, scale, out);
-        if (ql_cpu_has(&w->zero)) {
-            float zero = block_value(&w->zero, b);
-            for (int64_t i = 0; i < run; i++) out[i] += zero;
-        }
-        if (w->post != 0.0f)
-            for (int64_t i = 0; i < run; i++) out[i] *= w->post;
+        float zero = ql_cpu_has(&w->zero) ? block_value(&w->zero, b) : 0.0f;
+        decode_run(kern, w, bit, run, scale, zero, out);
         at += run;
         bit += run * w->bits;
         out += run;
@@ -89,8 +95,8 @@ static void decode_blocks(const ql_cpu_kernels *kern, const ql_qmat *w, int64_t 
 /* -------------------------------------------------------------------- decode and dot */
 
 bool ql_cpu_qdot_fits(const ql_qmat *w) {
-    return w->pack != QL_PACK_GGML && w->bits == 4 && w->block % 32 == 0 && w->block > 0 &&
-           w->k % w->block == 0 && !ql_cpu_has(&w->zero) && w->post == 0.0f;
+    return w->pack != QL_PACK_GGML && w->bits <= 4 && w->block % 32 == 0 && w->block > 0 &&
+           w->k % w->block == 0 && w->post == 0.0f;
 }
 
 /* Scales of blocks b .. b+n-1, counted from the first one held here: in place when stored as f32.
@@ -116,18 +122,30 @@ static const float *scales_of(const ql_qmat *w, int64_t b, int64_t n, float *tmp
     return tmp;
 }
 
+static const float *zeros_of(const ql_qmat *w, int64_t b, int64_t n, float *tmp) {
+    if (!ql_cpu_has(&w->zero)) return NULL;
+    if (w->zero.dtype == QL_F32) return ql_cpu_f32(&w->zero, 0) + b;
+    for (int64_t i = 0; i < n; i++) tmp[i] = block_value(&w->zero, b + i);
+    return tmp;
+}
+
 void ql_cpu_qdot(const ql_cpu_kernels *kern, const ql_qmat *w, int64_t row, const float *x,
                  int64_t ldx, int32_t rows, float *sums) {
     enum { SCALES = 64 };
-    const uint8_t *codes = (const uint8_t *)w->codes.buf->host + w->codes.off + row * w->k / 2;
-    const float *table = ql_cpu_f32(&w->table, 0);
-    const int64_t blocks = w->k / w->block;
-    float tmp[SCALES];
+    const uint8_t *codes = (const uint8_t *)w->codes.buf->host + w->codes.off;
+    const int64_t blocks = w->k / w->block, bytes = w->block * w->bits / 8;
+    float scale[SCALES], zero[SCALES];
     for (int64_t done = 0; done < blocks; done += SCALES) {
-        const int64_t n = ql_cpu_min(SCALES, blocks - done);
-        const float *scale = scales_of(w, row * blocks + done, n, tmp);
-        kern->dot4(codes + done * w->block / 2, n, w->block, w->pack == QL_PACK_LOW_FIRST, table,
-                   scale, x + done * w->block, ldx, rows, sums);
+        const int64_t n = ql_cpu_min(SCALES, blocks - done), b = row * blocks + done;
+        const ql_cpu_codes c = {.codes = codes + b * bytes,
+                                .bits = w->bits,
+                                .low_first = w->pack == QL_PACK_LOW_FIRST,
+                                .table = ql_cpu_f32(&w->table, 0),
+                                .blocks = n,
+                                .block = w->block,
+                                .scale = scales_of(w, b, n, scale),
+                                .zero = zeros_of(w, b, n, zero)};
+        kern->dotq(&c, x + done * w->block, ldx, rows, sums);
     }
 }
 

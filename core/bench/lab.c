@@ -57,6 +57,8 @@ static void fill(ql_stream *rng, ql_dtype dtype, void *data, int64_t n, float lo
         float x = lo + (hi - lo) * ql_stream_uniform(rng);
         if (dtype == QL_BF16)
             ((uint16_t *)data)[i] = ql_bf16_from_f32(x);
+        else if (dtype == QL_F16)
+            ((uint16_t *)data)[i] = ql_f16_from_f32(x);
         else
             ((float *)data)[i] = x;
     }

@@ -8,6 +8,7 @@
 #define QLORA_CORE_BENCH_LAB_H
 
 #include "core/base/rng.h"
+#include "core/quant/qtype.h"
 #include "qlora/backend.h"
 
 typedef struct ql_bench_lab {
@@ -34,9 +35,10 @@ QL_NODISCARD ql_status ql_bench_count_up(ql_bench_lab *lab, int64_t n, ql_mat *o
 /* Scratch of an operator; absent when it wants none. `a` may be used unfinished otherwise. */
 QL_NODISCARD ql_status ql_bench_scratch(ql_bench_lab *lab, ql_op op, const ql_op_args *a,
                                         ql_mat *out);
-/* Random NF4 weights [n, k] with double quantization, block 64 and 256. */
-QL_NODISCARD ql_status ql_bench_nf4(ql_bench_lab *lab, int64_t n, int64_t k, ql_qmat *out);
-/* Device bytes of its codes and scales. */
-double ql_bench_nf4_bytes(const ql_qmat *w);
+/* Random weights [n, k] of a block-wise type with double quantization, block 64 and 256. */
+QL_NODISCARD ql_status ql_bench_weights(ql_bench_lab *lab, ql_qtype_id type, int64_t n, int64_t k,
+                                        ql_qmat *out);
+/* Device bytes of its codes, scales and zeros. */
+double ql_bench_weights_bytes(const ql_qmat *w);
 
 #endif /* QLORA_CORE_BENCH_LAB_H */

@@ -9,32 +9,46 @@
 #include "core/device/device.h"
 
 #define GEMM_SHAPES(NAME, FN)                                                                      \
-    {NAME, 512, 4096, 4096, FN}, {NAME, 512, 11008, 4096, FN}, {NAME, 512, 4096, 11008, FN},       \
-        {NAME, 512, 576, 576, FN}, {NAME, 512, 1536, 576, FN}, {                                   \
-        NAME, 512, 576, 1536, FN                                                                   \
+    {NAME, 512, 4096, 4096, FN, QL_QT_NF4}, {NAME, 512, 11008, 4096, FN, QL_QT_NF4},               \
+        {NAME, 512, 4096, 11008, FN, QL_QT_NF4}, {NAME, 512, 576, 576, FN, QL_QT_NF4},             \
+        {NAME, 512, 1536, 576, FN, QL_QT_NF4}, {                                                   \
+        NAME, 512, 576, 1536, FN, QL_QT_NF4                                                        \
+    }
+#define OTHER_TYPE(TYPE, ID)                                                                       \
+    {"gemm_" TYPE, 512, 4096, 4096, ql_bench_gemm_q, ID},                                          \
+        {"gemm_" TYPE, 512, 576, 576, ql_bench_gemm_q, ID},                                        \
+        {"gemm_" TYPE "_t", 512, 576, 576, ql_bench_gemm_q_t, ID}, {                               \
+        "gemv_" TYPE, 1, 4096, 11008, ql_bench_gemv_q, ID                                          \
     }
 
 /* Shapes: LLaMA-7B and SmolLM2-135M (9 query and 3 key-value heads of 64; all-linear adapters of
- * rank 16 have 4,884,480 values). */
+ * rank 16 have 4,884,480 values). The type matters to quantized weights only. */
 static const ql_bench_case ops_table[] = {
-    GEMM_SHAPES("gemm_nf4", ql_bench_gemm_nf4),
-    GEMM_SHAPES("gemm_nf4_t", ql_bench_gemm_nf4_t),
-    {"gemm_f32", 512, 49152, 576, ql_bench_gemm_f32},
-    {"gemm_bf16", 512, 49152, 576, ql_bench_gemm_bf16},
-    {"gemv_nf4", 1, 4096, 11008, ql_bench_gemv_nf4},
-    {"attention", 512, 576, 192, ql_bench_attention},
-    {"attention_fwd", 512, 576, 192, ql_bench_attn_fwd},
-    {"norm_fwd", 512, 576, 0, ql_bench_norm_fwd},
-    {"norm_bwd", 512, 576, 0, ql_bench_norm_bwd},
-    {"rope", 512, 576, 0, ql_bench_rope},
-    {"act_fwd", 512, 1536, 0, ql_bench_act_fwd},
-    {"act_bwd", 512, 1536, 0, ql_bench_act_bwd},
-    {"loss", 64, 49152, 0, ql_bench_loss},
-    {"adamw", 1, 4884480, 0, ql_bench_adamw},
+    GEMM_SHAPES("gemm_nf4", ql_bench_gemm_q),
+    GEMM_SHAPES("gemm_nf4_t", ql_bench_gemm_q_t),
+    {"gemm_f32", 512, 49152, 576, ql_bench_gemm_f32, QL_QT_NF4},
+    {"gemm_bf16", 512, 49152, 576, ql_bench_gemm_bf16, QL_QT_NF4},
+    {"gemv_nf4", 1, 4096, 11008, ql_bench_gemv_q, QL_QT_NF4},
+    OTHER_TYPE("nf3", QL_QT_NF3),
+    OTHER_TYPE("nf2", QL_QT_NF2),
+    OTHER_TYPE("int2a", QL_QT_INT2A),
+    {"attention", 512, 576, 192, ql_bench_attention, QL_QT_NF4},
+    {"attention_fwd", 512, 576, 192, ql_bench_attn_fwd, QL_QT_NF4},
+    {"norm_fwd", 512, 576, 0, ql_bench_norm_fwd, QL_QT_NF4},
+    {"norm_bwd", 512, 576, 0, ql_bench_norm_bwd, QL_QT_NF4},
+    {"rope", 512, 576, 0, ql_bench_rope, QL_QT_NF4},
+    {"act_fwd", 512, 1536, 0, ql_bench_act_fwd, QL_QT_NF4},
+    {"act_bwd", 512, 1536, 0, ql_bench_act_bwd, QL_QT_NF4},
+    {"loss", 64, 49152, 0, ql_bench_loss, QL_QT_NF4},
+    {"adamw", 1, 4884480, 0, ql_bench_adamw, QL_QT_NF4},
 };
 static const ql_bench_case quantize_table[] = {
-    {"quantize_nf4_dq", 0, 4096, 11008, ql_bench_quantize},
-    {"dequantize_nf4_dq", 0, 4096, 11008, ql_bench_dequantize},
+    {"quantize_nf4_dq", 0, 4096, 11008, ql_bench_quantize, QL_QT_NF4},
+    {"dequantize_nf4_dq", 0, 4096, 11008, ql_bench_dequantize, QL_QT_NF4},
+    {"quantize_nf3_dq", 0, 4096, 11008, ql_bench_quantize, QL_QT_NF3},
+    {"dequantize_nf3_dq", 0, 4096, 11008, ql_bench_dequantize, QL_QT_NF3},
+    {"quantize_nf2_dq", 0, 4096, 11008, ql_bench_quantize, QL_QT_NF2},
+    {"dequantize_nf2_dq", 0, 4096, 11008, ql_bench_dequantize, QL_QT_NF2},
 };
 
 static const ql_bench_case *table_at(ql_bench_table t, size_t *n) {

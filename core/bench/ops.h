@@ -27,6 +27,7 @@ typedef struct ql_bench_op {
     ql_status (*host)(struct ql_bench_op *op);
     float *host_weights;         /* of `host`; freed with the case                          */
     int64_t n, k;                /* of `host`                                            */
+    ql_qtype_id type;            /* of `host`                                            */
     double flop, bytes, weights; /* useful work of one run; 0 = no rate of this kind   */
     ql_bench_bound bound;
 } ql_bench_op;
@@ -36,12 +37,13 @@ typedef struct ql_bench_case {
     const char *name;
     int64_t m, n, k;
     ql_status (*build)(const struct ql_bench_case *c, ql_bench_op *op);
+    ql_qtype_id type; /* storage of quantized weights; NF4 where the table says nothing */
 } ql_bench_case;
 
 /* Builders, by file. */
-ql_status ql_bench_gemm_nf4(const ql_bench_case *c, ql_bench_op *op);
-ql_status ql_bench_gemm_nf4_t(const ql_bench_case *c, ql_bench_op *op);
-ql_status ql_bench_gemv_nf4(const ql_bench_case *c, ql_bench_op *op);
+ql_status ql_bench_gemm_q(const ql_bench_case *c, ql_bench_op *op);
+ql_status ql_bench_gemm_q_t(const ql_bench_case *c, ql_bench_op *op);
+ql_status ql_bench_gemv_q(const ql_bench_case *c, ql_bench_op *op);
 ql_status ql_bench_gemm_f32(const ql_bench_case *c, ql_bench_op *op);
 ql_status ql_bench_gemm_bf16(const ql_bench_case *c, ql_bench_op *op);
 ql_status ql_bench_attention(const ql_bench_case *c, ql_bench_op *op);

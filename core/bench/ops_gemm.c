@@ -1,8 +1,8 @@
 /*
  * ops_gemm.c - products with quantized and dense weights W [n, k]; m tokens.
  *
- *   gemm_nf4     y [m,n] = x [m,k] W^T       gemm_nf4_t   y [m,k] = x [m,n] W
- *   gemv_nf4     the first with m = 1, each run with other weights, so that no cache holds them
+ *   gemm_TYPE    y [m,n] = x [m,k] W^T       gemm_TYPE_t  y [m,k] = x [m,n] W
+ *   gemv_TYPE    the first with m = 1, each run with other weights, so that no cache holds them
  *   gemm_f32     y [m,n] = x [m,k] W^T, W dense: the output head; gemm_bf16: W in bf16, x and y f32
  * Each is 2 m n k FLOP.
  */
@@ -32,29 +32,30 @@ static ql_status build_product(const ql_bench_case *c, bool trans_w, const ql_qm
 
 static ql_status build_one(const ql_bench_case *c, bool trans_w, ql_bench_op *op) {
     ql_qmat w;
-    QL_TRY(ql_bench_nf4(op->lab, c->n, c->k, &w));
+    QL_TRY(ql_bench_weights(op->lab, c->type, c->n, c->k, &w));
     return build_product(c, trans_w, &w, op);
 }
 
-ql_status ql_bench_gemm_nf4(const ql_bench_case *c, ql_bench_op *op) {
+ql_status ql_bench_gemm_q(const ql_bench_case *c, ql_bench_op *op) {
     return build_one(c, false, op);
 }
 
-ql_status ql_bench_gemm_nf4_t(const ql_bench_case *c, ql_bench_op *op) {
+ql_status ql_bench_gemm_q_t(const ql_bench_case *c, ql_bench_op *op) {
     return build_one(c, true, op);
 }
 
-ql_status ql_bench_gemv_nf4(const ql_bench_case *c, ql_bench_op *op) {
+ql_status ql_bench_gemv_q(const ql_bench_case *c, ql_bench_op *op) {
     ql_qmat first;
-    QL_TRY(ql_bench_nf4(op->lab, c->n, c->k, &first));
-    const double bytes = ql_bench_nf4_bytes(&first);
+    QL_TRY(ql_bench_weights(op->lab, c->type, c->n, c->k, &first));
+    const double bytes = ql_bench_weights_bytes(&first);
     const int count = 1 + (int)(ROTATED_BYTES / bytes);
     op->rotate = ql_host_calloc((size_t)count, sizeof *op->rotate);
     if (!op->rotate) return QL_NOMEM("a list of weights");
     op->rotate[op->n_rotate++] = first;
     while (op->n_rotate < count)
-        QL_TRY(ql_bench_nf4(op->lab, c->n, c->k, &op->rotate[op->n_rotate++]));
+        QL_TRY(ql_bench_weights(op->lab, c->type, c->n, c->k, &op->rotate[op->n_rotate++]));
     op->bytes = bytes + 4.0 * (double)(c->m * c->k + c->m * c->n);
+    op->weights = (double)c->n * (double)c->k;
     op->bound = QL_BENCH_MEMORY;
     return build_product(c, false, &first, op);
 }

@@ -124,55 +124,137 @@ static inline __m256i nibbles32(const uint8_t *codes, bool low_first) {
     return _mm256_permutevar8x32_epi32(x, order);
 }
 
-static void decode4(const uint8_t *codes, int64_t n, bool low_first, const float table[16],
-                    float scale, float *out) {
-    const __m256 s = _mm256_set1_ps(scale);
-    const planes p = planes_of(table);
+/* ---------------------------------------------------------------- codes of 2 and 3 bits
+ * The table is one register, and a permutation reads the low three bits of each index: four entries
+ * are repeated, so that what stands above a 2-bit code does not matter. */
+
+static inline __m256 table8(const float *values, int bits) {
+    return bits == 3 ? _mm256_loadu_ps(values) : _mm256_broadcast_ps((const __m128 *)values);
+}
+
+/* `bits` bytes of codes -> 8 indices: all lanes get the bytes, each shifts its own code down. */
+static inline __attribute__((always_inline)) __m256i indices8(const uint8_t *codes, int bits,
+                                                              bool low_first) {
+    __m256i shift;
+    int32_t word;
+    if (bits == 3) {
+        word = (int32_t)word24(codes, low_first);
+        shift = low_first ? _mm256_setr_epi32(0, 3, 6, 9, 12, 15, 18, 21)
+                          : _mm256_setr_epi32(21, 18, 15, 12, 9, 6, 3, 0);
+    } else {
+        word = codes[0] | codes[1] << 8;
+        shift = low_first ? _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14)
+                          : _mm256_setr_epi32(6, 4, 2, 0, 14, 12, 10, 8);
+    }
+    return _mm256_srlv_epi32(_mm256_set1_epi32(word), shift);
+}
+
+/* 32 codes of a byte's start -> v[j] = values 8j .. 8j+7. */
+static inline __attribute__((always_inline)) void lookup32(const uint8_t *codes, int bits,
+                                                           bool low_first, __m256 table,
+                                                           __m256 v[4]) {
+    for (int j = 0; j < 4; j++)
+        v[j] = _mm256_permutevar8x32_ps(table, indices8(codes + bits * j, bits, low_first));
+}
+
+/* ------------------------------------------------------------------------------ decode */
+
+static inline __attribute__((always_inline)) void decode_small(const uint8_t *codes, int64_t n,
+                                                               int bits, bool low_first,
+                                                               const float *values, float *out) {
+    const __m256 t = table8(values, bits);
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(
+            out + i, _mm256_permutevar8x32_ps(t, indices8(codes + i * bits / 8, bits, low_first)));
+    body_decode(codes + i * bits / 8, n - i, bits, low_first, values, out + i);
+}
+
+static void decode4(const uint8_t *codes, int64_t n, bool low_first, const float values[16],
+                    float *out) {
+    const planes p = planes_of(values);
     int64_t i = 0;
     for (; i + 32 <= n; i += 32) {
         __m256 v[4];
         planes_lookup(&p, nibbles32(codes + i / 2, low_first), v);
-        for (int j = 0; j < 4; j++) _mm256_storeu_ps(out + i + 8 * j, _mm256_mul_ps(v[j], s));
+        for (int j = 0; j < 4; j++) _mm256_storeu_ps(out + i + 8 * j, v[j]);
     }
-    body_decode4(codes + i / 2, n - i, low_first, table, scale, out + i);
+    body_decode(codes + i / 2, n - i, 4, low_first, values, out + i);
 }
 
-/* Up to four rows of x against one row of codes; every row has two sums of its own. */
-static inline __attribute__((always_inline)) void dot4_rows(const uint8_t *codes, int64_t blocks,
-                                                            int64_t block, bool low_first,
-                                                            const planes *p, const float *scale,
-                                                            const float *x, int64_t ldx, int rows,
-                                                            float *sums) {
+static void decode(const uint8_t *codes, int64_t n, int32_t bits, bool low_first,
+                   const float *values, float *out) {
+    switch (bits) {
+    case 2: decode_small(codes, n, 2, low_first, values, out); break;
+    case 3: decode_small(codes, n, 3, low_first, values, out); break;
+    default: decode4(codes, n, low_first, values, out);
+    }
+}
+
+/* -------------------------------------------------------------------- decode and dot */
+
+/* acc += v * x over 32 values, for every row. */
+static inline __attribute__((always_inline)) void accumulate(const __m256 v[4], const float *x,
+                                                             int64_t ldx, int rows,
+                                                             __m256 acc[4][2]) {
+    for (int j = 0; j < 4; j++)
+        for (int r = 0; r < rows; r++)
+            acc[r][j & 1] =
+                _mm256_fmadd_ps(v[j], _mm256_loadu_ps(x + r * ldx + 8 * j), acc[r][j & 1]);
+}
+
+/* Up to four rows of x against one row of codes; every row has two sums of its own. Tables of 4 and
+ * 8 entries are scaled once per block, byte planes of 16 entries stay and values are scaled. */
+static inline __attribute__((always_inline)) void dotq_rows(const ql_cpu_codes *c, int bits,
+                                                            const planes *p, const float *x,
+                                                            int64_t ldx, int rows, float *sums) {
+    const __m256 table = bits < 4 ? table8(c->table, bits) : _mm256_setzero_ps();
+    const uint8_t *codes = c->codes;
     __m256 acc[4][2];
     for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = _mm256_setzero_ps();
-    for (int64_t b = 0; b < blocks; b++) {
-        const __m256 s = _mm256_broadcast_ss(scale + b);
-        for (int64_t i = 0; i < block; i += 32, codes += 16, x += 32) {
+    for (int64_t b = 0; b < c->blocks; b++) {
+        const __m256 s = _mm256_broadcast_ss(c->scale + b);
+        const __m256 z = c->zero ? _mm256_broadcast_ss(c->zero + b) : _mm256_setzero_ps();
+        __m256 t = _mm256_mul_ps(table, s);
+        if (c->zero) t = _mm256_add_ps(t, z);
+        for (int64_t i = 0; i < c->block; i += 32, codes += 4 * bits, x += 32) {
             __m256 v[4];
             _mm_prefetch((const char *)codes + 1024, _MM_HINT_T0);
-            planes_lookup(p, nibbles32(codes, low_first), v);
-            for (int j = 0; j < 4; j++) {
-                v[j] = _mm256_mul_ps(v[j], s);
-                for (int r = 0; r < rows; r++)
-                    acc[r][j & 1] =
-                        _mm256_fmadd_ps(v[j], _mm256_loadu_ps(x + r * ldx + 8 * j), acc[r][j & 1]);
+            if (bits < 4) {
+                lookup32(codes, bits, c->low_first, t, v);
+            } else {
+                planes_lookup(p, nibbles32(codes, c->low_first), v);
+                for (int j = 0; j < 4; j++) v[j] = _mm256_mul_ps(v[j], s);
+                for (int j = 0; c->zero && j < 4; j++) v[j] = _mm256_add_ps(v[j], z);
             }
+            accumulate(v, x, ldx, rows, acc);
         }
     }
     for (int r = 0; r < rows; r++) sums[r] += sum8(_mm256_add_ps(acc[r][0], acc[r][1]));
 }
 
-static void dot4(const uint8_t *codes, int64_t blocks, int64_t block, bool low_first,
-                 const float table[16], const float *scale, const float *x, int64_t ldx,
-                 int32_t rows, float *sums) {
-    const planes p = planes_of(table);
+static inline __attribute__((always_inline)) void dotq_bits(const ql_cpu_codes *c, int bits,
+                                                            const planes *p, const float *x,
+                                                            int64_t ldx, int32_t rows,
+                                                            float *sums) {
     for (int32_t r = 0; r < rows; r += 4, x += 4 * ldx) {
         switch (rows - r) {
-        case 1: dot4_rows(codes, blocks, block, low_first, &p, scale, x, ldx, 1, sums + r); break;
-        case 2: dot4_rows(codes, blocks, block, low_first, &p, scale, x, ldx, 2, sums + r); break;
-        case 3: dot4_rows(codes, blocks, block, low_first, &p, scale, x, ldx, 3, sums + r); break;
-        default: dot4_rows(codes, blocks, block, low_first, &p, scale, x, ldx, 4, sums + r);
+        case 1: dotq_rows(c, bits, p, x, ldx, 1, sums + r); break;
+        case 2: dotq_rows(c, bits, p, x, ldx, 2, sums + r); break;
+        case 3: dotq_rows(c, bits, p, x, ldx, 3, sums + r); break;
+        default: dotq_rows(c, bits, p, x, ldx, 4, sums + r);
         }
+    }
+}
+
+static void dotq(const ql_cpu_codes *c, const float *x, int64_t ldx, int32_t rows, float *sums) {
+    if (c->bits == 2) {
+        dotq_bits(c, 2, NULL, x, ldx, rows, sums);
+    } else if (c->bits == 3) {
+        dotq_bits(c, 3, NULL, x, ldx, rows, sums);
+    } else {
+        const planes p = planes_of(c->table);
+        dotq_bits(c, 4, &p, x, ldx, rows, sums);
     }
 }
 
@@ -231,11 +313,11 @@ const ql_cpu_kernels *ql_cpu_kern_avx2(void) {
         .widen_f16 = body_widen_f16,
         .narrow_bf16 = body_narrow_bf16,
         .narrow_f16 = body_narrow_f16,
-        .decode4 = decode4,
+        .decode = decode,
         .encode4 = avx2_encode4,
         .absmax = body_absmax,
         .dot = avx2_dot,
-        .dot4 = dot4,
+        .dotq = dotq,
         .max = body_max,
         .exp_sum = exp_sum,
     };

@@ -76,40 +76,77 @@ static void micro(int64_t kc, const float *a, int64_t rs, int64_t ks, const floa
 }
 /* clang-format on */
 
-/* ------------------------------------------------------------------- four-bit codes */
+/* ---------------------------------------------------------------- codes of 2 to 4 bits
+ * The table is one register, and a permutation reads the low four bits of each index: a table of 4
+ * or 8 entries is repeated, so that what stands above a code's bits does not matter. */
 
-/* 8 bytes of codes -> 16 values: the table is one register, and a permutation reads the low four
- * bits of each index. */
-static inline __m512 lookup16(const uint8_t *codes, bool low_first, __m512 table) {
-    __m512i x = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)codes));
-    x = low_first ? _mm512_or_si512(x, _mm512_slli_epi64(x, 28))
-                  : _mm512_or_si512(_mm512_srli_epi64(x, 4), _mm512_slli_epi64(x, 32));
-    return _mm512_permutexvar_ps(x, table);
+static inline __m512 table_of(const float *values, int bits) {
+    if (bits == 4) return _mm512_loadu_ps(values);
+    if (bits == 3) return _mm512_broadcast_f32x8(_mm256_loadu_ps(values));
+    return _mm512_broadcast_f32x4(_mm_loadu_ps(values));
 }
 
-static void decode4(const uint8_t *codes, int64_t n, bool low_first, const float table[16],
-                    float scale, float *out) {
-    const __m512 t = _mm512_loadu_ps(table), s = _mm512_set1_ps(scale);
+/* 2 * bits bytes of codes -> 16 indices. 4 bits: by nibbles of eight bytes. 2 bits: all lanes get
+ * the four bytes, each shifts its own code down. 3 bits: lanes 0-7 get the first three bytes. */
+static inline __attribute__((always_inline)) __m512i indices16(const uint8_t *codes, int bits,
+                                                               bool low_first) {
+    if (bits == 4) {
+        __m512i x = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)codes));
+        return low_first ? _mm512_or_si512(x, _mm512_slli_epi64(x, 28))
+                         : _mm512_or_si512(_mm512_srli_epi64(x, 4), _mm512_slli_epi64(x, 32));
+    }
+    if (bits == 2) {
+        const __m512i low =
+            _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        const __m512i high =
+            _mm512_setr_epi32(6, 4, 2, 0, 14, 12, 10, 8, 22, 20, 18, 16, 30, 28, 26, 24);
+        int32_t word;
+        memcpy(&word, codes, sizeof word);
+        return _mm512_srlv_epi32(_mm512_set1_epi32(word), low_first ? low : high);
+    }
+    const __m512i low = _mm512_setr_epi32(0, 3, 6, 9, 12, 15, 18, 21, 0, 3, 6, 9, 12, 15, 18, 21);
+    const __m512i high = _mm512_setr_epi32(21, 18, 15, 12, 9, 6, 3, 0, 21, 18, 15, 12, 9, 6, 3, 0);
+    const __m512i first = _mm512_set1_epi32((int32_t)word24(codes, low_first));
+    const __m512i x = _mm512_mask_set1_epi32(first, 0xFF00, (int32_t)word24(codes + 3, low_first));
+    return _mm512_srlv_epi32(x, low_first ? low : high);
+}
+
+static inline __attribute__((always_inline)) void decode_bits(const uint8_t *codes, int64_t n,
+                                                              int bits, bool low_first,
+                                                              const float *values, float *out) {
+    const __m512 t = table_of(values, bits);
     int64_t i = 0;
     for (; i + 16 <= n; i += 16)
-        _mm512_storeu_ps(out + i, _mm512_mul_ps(lookup16(codes + i / 2, low_first, t), s));
-    body_decode4(codes + i / 2, n - i, low_first, table, scale, out + i);
+        _mm512_storeu_ps(
+            out + i, _mm512_permutexvar_ps(indices16(codes + i * bits / 8, bits, low_first), t));
+    body_decode(codes + i * bits / 8, n - i, bits, low_first, values, out + i);
+}
+
+static void decode(const uint8_t *codes, int64_t n, int32_t bits, bool low_first,
+                   const float *values, float *out) {
+    switch (bits) {
+    case 2: decode_bits(codes, n, 2, low_first, values, out); break;
+    case 3: decode_bits(codes, n, 3, low_first, values, out); break;
+    default: decode_bits(codes, n, 4, low_first, values, out);
+    }
 }
 
 /* Up to four rows of x against one row of codes; every row has two sums of its own. */
-static inline __attribute__((always_inline)) void dot4_rows(const uint8_t *codes, int64_t blocks,
-                                                            int64_t block, bool low_first,
-                                                            __m512 table, const float *scale,
+static inline __attribute__((always_inline)) void dotq_rows(const ql_cpu_codes *c, int bits,
                                                             const float *x, int64_t ldx, int rows,
                                                             float *sums) {
+    const __m512 table = table_of(c->table, bits);
+    const uint8_t *codes = c->codes;
     __m512 acc[4][2];
     for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
-    for (int64_t b = 0; b < blocks; b++) {
-        const __m512 s = _mm512_set1_ps(scale[b]);
-        for (int64_t i = 0; i < block; i += 32, codes += 16, x += 32) {
+    for (int64_t b = 0; b < c->blocks; b++) {
+        __m512 t = _mm512_mul_ps(table, _mm512_set1_ps(c->scale[b]));
+        if (c->zero) t = _mm512_add_ps(t, _mm512_set1_ps(c->zero[b]));
+        for (int64_t i = 0; i < c->block; i += 32, codes += 4 * bits, x += 32) {
             _mm_prefetch((const char *)codes + 1024, _MM_HINT_T0);
             for (int h = 0; h < 2; h++) {
-                __m512 v = _mm512_mul_ps(lookup16(codes + 8 * h, low_first, table), s);
+                __m512 v =
+                    _mm512_permutexvar_ps(indices16(codes + 2 * bits * h, bits, c->low_first), t);
                 for (int r = 0; r < rows; r++)
                     acc[r][h] =
                         _mm512_fmadd_ps(v, _mm512_loadu_ps(x + r * ldx + 16 * h), acc[r][h]);
@@ -120,17 +157,24 @@ static inline __attribute__((always_inline)) void dot4_rows(const uint8_t *codes
         sums[r] += _mm512_reduce_add_ps(_mm512_add_ps(acc[r][0], acc[r][1]));
 }
 
-static void dot4(const uint8_t *codes, int64_t blocks, int64_t block, bool low_first,
-                 const float table[16], const float *scale, const float *x, int64_t ldx,
-                 int32_t rows, float *sums) {
-    const __m512 t = _mm512_loadu_ps(table);
+static inline __attribute__((always_inline)) void dotq_bits(const ql_cpu_codes *c, int bits,
+                                                            const float *x, int64_t ldx,
+                                                            int32_t rows, float *sums) {
     for (int32_t r = 0; r < rows; r += 4, x += 4 * ldx) {
         switch (rows - r) {
-        case 1: dot4_rows(codes, blocks, block, low_first, t, scale, x, ldx, 1, sums + r); break;
-        case 2: dot4_rows(codes, blocks, block, low_first, t, scale, x, ldx, 2, sums + r); break;
-        case 3: dot4_rows(codes, blocks, block, low_first, t, scale, x, ldx, 3, sums + r); break;
-        default: dot4_rows(codes, blocks, block, low_first, t, scale, x, ldx, 4, sums + r);
+        case 1: dotq_rows(c, bits, x, ldx, 1, sums + r); break;
+        case 2: dotq_rows(c, bits, x, ldx, 2, sums + r); break;
+        case 3: dotq_rows(c, bits, x, ldx, 3, sums + r); break;
+        default: dotq_rows(c, bits, x, ldx, 4, sums + r);
         }
+    }
+}
+
+static void dotq(const ql_cpu_codes *c, const float *x, int64_t ldx, int32_t rows, float *sums) {
+    switch (c->bits) {
+    case 2: dotq_bits(c, 2, x, ldx, rows, sums); break;
+    case 3: dotq_bits(c, 3, x, ldx, rows, sums); break;
+    default: dotq_bits(c, 4, x, ldx, rows, sums);
     }
 }
 
@@ -178,11 +222,11 @@ const ql_cpu_kernels *ql_cpu_kern_avx512(void) {
         .widen_f16 = body_widen_f16,
         .narrow_bf16 = body_narrow_bf16,
         .narrow_f16 = body_narrow_f16,
-        .decode4 = decode4,
+        .decode = decode,
         .encode4 = avx2_encode4,
         .absmax = body_absmax,
         .dot = avx2_dot,
-        .dot4 = dot4,
+        .dotq = dotq,
         .max = body_max,
         .exp_sum = exp_sum,
     };
