@@ -10,8 +10,9 @@
 #include "tools/known.h"
 #include "tools/yaml.h"
 
-/* Keys that one command means otherwise than another, or that say what it works on. */
-static const char own_keys[] = "output_dir output dataset task file format name";
+/* Keys that say what a command works on, and where its result goes. */
+static const char inputs[] = "dataset task file format name adapter_name_or_path";
+static const char places[] = "output_dir output";
 static const char training_commands[] = "train plan data";
 
 /* A value for a flag of this command, and the key that it came from. */
@@ -291,6 +292,15 @@ static bool is_ours(const reader *r) {
     return training || r->n_other == 0;
 }
 
+/* `ours`: is_ours. A place is this very command's: `data split` writes no rows into a run's folder.
+ */
+static bool takes(const reader *r, bool ours, const char *key) {
+    if (ql_names_have(inputs, key)) return ours;
+    if (!ql_names_have(places, key)) return true;
+    if (r->command) return strcmp(r->command, r->scope->command) == 0;
+    return ours && strcmp(r->scope->command, "data") != 0;
+}
+
 static ql_status note_others(const reader *r) {
     enum { ROOM = sizeof r->other / sizeof *r->other };
     char list[512] = "";
@@ -314,7 +324,7 @@ static ql_status store(const reader *r) {
     for (size_t i = 0; i < r->n; i++) {
         const ql_arg_value *v = &r->settings[i].v;
         const ql_arg *a = v->to.arg;
-        if (!ours && ql_names_have(own_keys, a->name)) {
+        if (!takes(r, ours, a->name)) {
             if (!is_given(r, a->name) || is_on_line(r, a)) continue;
             QL_TRY(ql_spellings_note(r->scope->sp,
                                      "%s is for '%s', not for '%s': give --%s, or write 'command: "

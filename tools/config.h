@@ -5,7 +5,7 @@
  * belongs to one command (output_dir, dataset, task ...) are taken only when the file is for this
  * command or one of the same kind: as its key `command` says, or, without that, when it has no key
  * of another command. `train`, `plan` and `data` are of one kind, and so is a file that does not
- * say.
+ * say; but an output_dir is taken by the very command only.
  *
  * `given: [names]` lists the keys that somebody gave; the others count as defaults as long as they
  * equal them. Written files (config_text.h) have it, so that reading one back is the same run.

@@ -147,6 +147,12 @@ expect_rc 0
 expect_out '^lora_r: 8$'
 expect_out '^lora_target_modules: "model.layers.0.mlp.down_proj,'
 
+printf 'init_lora_weights: loftq\nloftq_config: {loftq_bits: 2, loftq_iter: 3}\n' >"$tmp/run.yaml"
+run train -c "$tmp/run.yaml" --print_config
+expect_rc 0
+expect_out '^bits: 2$'
+expect_out '^loftq_iter: "?3'
+
 # --- the table maps to flags that exist, and names ones that exist
 python3 - "$here/../../tools/spelling_table.c" "$qlora" "$here/other_names.txt" <<'PY' || fail 'a row names no flag'
 import re, subprocess, sys

@@ -47,6 +47,22 @@ for page in "$root"/README.md "$root"/docs/*.md; do
 done
 [ "$blocks" -ge 5 ] || fail "only $blocks pages have commands to run"
 
+# --- the numbers of memory.md are those of the plan
+python3 - "$root/docs/memory.md" >"$tmp/plans" <<'PY'
+import re, sys
+for flags, peak in re.findall(r"^\| (?:`([^`]*)`|none[^|]*) \| ([0-9.]+) GiB \|", open(sys.argv[1]).read(), re.M):
+    print(peak, flags)
+PY
+[ "$(wc -l <"$tmp/plans")" -ge 12 ] || fail 'the table of memory.md has plans'
+set -f # the rules of --bits_by_layer hold a star
+while read -r peak flags; do
+    # shellcheck disable=SC2086 # the flags are words
+    run plan --model llama-7b --max_seq_len 512 --compare false $flags
+    expect_rc 0
+    expect_out "^plan .* peak $peak of"
+done <"$tmp/plans"
+set +f
+
 # --- names of flags
 last='flags in the documentation'
 : >"$tmp/out"

@@ -263,7 +263,11 @@ static void one_file_serves_several_commands(void **state) {
     assert_string_equal(o.output_dir, "m");
     assert_int_equal(apply_for("merge", &o, "command: train\noutput_dir: m\n"), QL_OK);
     assert_null(o.output_dir);
-    assert_int_equal(apply_for("plan", &o, "command: train\noutput_dir: m\n"), QL_OK);
+    assert_int_equal(apply_for("data", &o, "command: train\noutput_dir: m\n"), QL_OK);
+    assert_null(o.output_dir);
+    assert_int_equal(apply_for("data", &o, "output_dir: m\n"), QL_OK);
+    assert_null(o.output_dir);
+    assert_int_equal(apply_for("data", &o, "command: data\noutput_dir: m\n"), QL_OK);
     assert_string_equal(o.output_dir, "m");
     expect_refusal("command: fly\n", "run.yaml:1:1: command takes the name of a command");
 }
