@@ -9,7 +9,8 @@
 #include "qlora/version.h"
 #include "tools/cli.h"
 
-#define GIB 1073741824.0
+#define GIB       1073741824.0
+#define ONE_PIECE ((json_int_t)1 << 45) /* limits above do not matter */
 
 /* Instruction sets of the CPU device that a user may ask for (QLORA_ISA). */
 static const char *const isa_names[] = {"portable", "avx2", "avx512", "avx512bf16", "amx", "neon"};
@@ -25,14 +26,14 @@ static const char *kind_name(ql_device_kind kind) {
     return "unknown";
 }
 
-/* Backends of the design that this build does not have. */
+/* Backends of the design that have no device here: which module, driver or version is missing. */
 static json_t *absent_backends(void) {
     static const char *const names[] = {"cuda", "opencl"};
     json_t *list = json_array();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (ql_backend_find(names[i])) continue;
-        json_array_append_new(list, json_pack("{s:s, s:s}", "name", names[i], "why",
-                                              "not available in this version"));
+        const char *why = ql_backend_absence(names[i]);
+        if (*why)
+            json_array_append_new(list, json_pack("{s:s, s:s}", "name", names[i], "why", why));
     }
     return list;
 }
@@ -75,24 +76,39 @@ static json_t *caps_list(uint32_t caps) {
     return list;
 }
 
-static json_t *describe(const ql_device *dev, int index) {
-    const ql_device_props *p = &dev->props;
+static json_t *describe(const ql_backend *b, const ql_device_props *p, int index) {
+    bool cpu = b == ql_cpu_backend();
     char id[48];
-    snprintf(id, sizeof id, p->kind == QL_DEV_CPU ? "%s" : "%s:%d", dev->backend->name, index);
-    json_t *d = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s#, s:s}", "id", id, "backend",
-                          dev->backend->name, "kind", kind_name(p->kind), "name", p->name, "driver",
-                          p->driver, "isa", p->isa, (int)strcspn(p->isa, ": "), "kernels", p->isa);
+    snprintf(id, sizeof id, cpu ? "%s" : "%s:%d", b->name, index);
+    json_t *d = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s#, s:s}", "id", id, "backend", b->name,
+                          "kind", kind_name(p->kind), "name", p->name, "driver", p->driver, "isa",
+                          p->isa, (int)strcspn(p->isa, ": "), "kernels", p->isa);
     if (!d) return NULL;
     json_object_set_new(d, "compute_units", json_integer(p->compute_units));
     json_object_set_new(d, "simd_width", json_integer(p->simd_width));
     json_object_set_new(d, "memory_bytes", json_integer((json_int_t)p->mem_total));
     json_object_set_new(d, "memory_free_bytes", json_integer((json_int_t)p->mem_free));
     json_object_set_new(d, "max_alloc_bytes", json_integer((json_int_t)p->max_alloc));
+    json_object_set_new(d, "local_memory_bytes", json_integer(p->local_mem));
     json_object_set_new(d, "caps", caps_list(p->caps));
-    if (p->kind == QL_DEV_CPU) {
-        json_object_set_new(d, "isa_levels", isa_levels(dev->backend, index));
-    }
+    if (cpu) json_object_set_new(d, "isa_levels", isa_levels(b, index));
     return d;
+}
+
+/* A device that its backend describes is not opened: that would start its driver. */
+static ql_status add_device(const ql_backend *b, int index, const ql_device_opts *opts,
+                            json_t *list) {
+    ql_device_props props;
+    if (b->describe) {
+        QL_TRY(b->describe(index, &props));
+    } else {
+        ql_device *dev;
+        QL_TRY(b->device_open(index, opts, &dev));
+        props = dev->props;
+        b->device_close(dev);
+    }
+    json_array_append_new(list, describe(b, &props, index));
+    return QL_OK;
 }
 
 /* Every device of every backend, or the first failure. */
@@ -102,12 +118,7 @@ static ql_status all_devices(const ql_cli *cli, json_t *list) {
         const ql_backend *b = ql_backend_at(i);
         int n = 0;
         QL_TRY(b->probe(&n));
-        for (int k = 0; k < n; k++) {
-            ql_device *dev;
-            QL_TRY(b->device_open(k, &opts, &dev));
-            json_array_append_new(list, describe(dev, k));
-            b->device_close(dev);
-        }
+        for (int k = 0; k < n; k++) QL_TRY(add_device(b, k, &opts, list));
     }
     return QL_OK;
 }
@@ -118,7 +129,7 @@ static ql_status one_device(const ql_cli *cli, json_t *list) {
     const char *colon = strchr(cli->device, ':');
     int index = 0;
     for (const char *p = colon ? colon + 1 : ""; *p; p++) index = index * 10 + (*p - '0');
-    json_array_append_new(list, describe(dev, index));
+    json_array_append_new(list, describe(dev->backend, &dev->props, index));
     dev->backend->device_close(dev);
     return QL_OK;
 }
@@ -137,8 +148,14 @@ static void print_device(ql_out *out, const json_t *d) {
     ql_print(out, "\n%s: %s\n", text_of(d, "id"), text_of(d, "name"));
     ql_print(out, "  kind        %s, %lld compute units\n", text_of(d, "kind"),
              (long long)json_integer_value(json_object_get(d, "compute_units")));
-    ql_print(out, "  memory      %.2f GiB, %.2f GiB free\n", gib_of(d, "memory_bytes"),
-             gib_of(d, "memory_free_bytes"));
+    ql_print(out, "  driver      %s\n", text_of(d, "driver"));
+    ql_print(out, "  memory      %.2f GiB", gib_of(d, "memory_bytes"));
+    if (gib_of(d, "memory_free_bytes") > 0)
+        ql_print(out, ", %.2f GiB free", gib_of(d, "memory_free_bytes"));
+    if (json_integer_value(json_object_get(d, "max_alloc_bytes")) < ONE_PIECE)
+        ql_print(out, ", %.2f GiB at once", gib_of(d, "max_alloc_bytes"));
+    ql_print(out, ", %lld KiB local\n",
+             (long long)json_integer_value(json_object_get(d, "local_memory_bytes")) / 1024);
     ql_print(out, "  in use      %s\n", text_of(d, "kernels"));
     json_array_foreach(json_object_get(d, "isa_levels"), i, level) {
         bool there = json_is_true(json_object_get(level, "available"));
@@ -220,7 +237,9 @@ const ql_command ql_cmd_info = {
     .name = "info",
     .summary = "Show this build, its devices, and what was passed over and why.",
     .usage = "[--families] [--device D] [--json]",
-    .about = "The environment variable QLORA_ISA chooses the CPU's instruction set.\n",
+    .about =
+        "The environment variable QLORA_ISA chooses the CPU's instruction set, QLORA_DEVICE the\n"
+        "device of every command that does not say --device.\n",
     .examples = "  qlora info --json\n  qlora info --families\n  QLORA_ISA=portable qlora info\n",
     .args = args,
     .n_args = sizeof args / sizeof *args,

@@ -5,6 +5,7 @@
  * `commands` below and to CMakeLists.txt.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/hostmem.h"
@@ -31,7 +32,7 @@ static const ql_arg common_args[] = {
      .at = OF(device),
      .fallback = "auto",
      .value = "D",
-     .help = "cpu, or another device that `qlora info` lists"},
+     .help = "cpu, opencl:0, opencl:NAME or another device that `qlora info` lists"},
     {.name = "threads",
      .also = "-t",
      .kind = QL_ARG_INT,
@@ -153,13 +154,15 @@ static ql_status load_settings(const ql_cli *cli, const ql_arg_table *tables, co
     return QL_OK;
 }
 
-/* Defaults, then files of settings, then the line. */
+/* Defaults, then the environment, then files of settings, then the line. */
 static ql_status read_settings(ql_cli *cli, void *opts, int argc, char **argv, ql_spellings *sp,
                                int *help) {
     ql_argv line;
     ql_arg_table tables[QL_CLI_TABLES];
     ql_cli_tables(cli, opts, tables);
     QL_TRY(ql_args_defaults(tables, QL_CLI_TABLES));
+    const char *device = getenv("QLORA_DEVICE");
+    if (device && *device) cli->device = device;
     QL_TRY(ql_argv_read(tables, QL_CLI_TABLES, argc, argv, sp, &line));
     *help = line.help;
     if (line.help) return QL_OK;

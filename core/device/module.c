@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/log.h"
+
 /* Cuts ":index" off a copy of spec. */
 static int split_index(char *path) {
     char *colon = strrchr(path, ':');
@@ -20,7 +22,20 @@ static int split_index(char *path) {
     return index > 1 << 20 ? 1 << 20 : (int)index;
 }
 
-static ql_status load(const char *path, const ql_backend **out) {
+static void note(const char *message) {
+    ql_log(QL_LOG_INFO, "%s", message);
+}
+
+/* Modules that do not link libqlora get what they need of it. */
+static void bind_host(void *object) {
+    static const ql_host host = {.size = sizeof(ql_host), .fail = ql_fail_at, .note = note};
+    ql_backend_bind_fn bind;
+    void *symbol = dlsym(object, QL_BACKEND_BIND);
+    memcpy(&bind, &symbol, sizeof bind);
+    if (symbol) bind(&host);
+}
+
+ql_status ql_module_load(const char *path, const ql_backend **out) {
     void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!object) return QL_FAIL(QL_ERR_NOT_FOUND, "device module: %s", dlerror());
     ql_backend_entry_fn entry;
@@ -29,6 +44,7 @@ static ql_status load(const char *path, const ql_backend **out) {
     if (!symbol)
         return QL_FAIL(QL_ERR_NOT_FOUND, "device module '%s' does not export %s", path,
                        QL_BACKEND_ENTRY);
+    bind_host(object);
     const ql_backend *b = entry();
     if (!b) return QL_FAIL(QL_ERR_NOT_FOUND, "device module '%s' finds no driver", path);
     if (b->abi != QL_BACKEND_ABI || b->size != sizeof(ql_backend))
@@ -46,7 +62,7 @@ ql_status ql_device_open_module(const char *spec, const ql_device_opts *opts, ql
     memcpy(path, spec, len + 1);
     int index = split_index(path), count = 0;
     const ql_backend *b = NULL;
-    QL_TRY(load(path, &b));
+    QL_TRY(ql_module_load(path, &b));
     QL_TRY(b->probe(&count));
     if (index >= count)
         return QL_FAIL(QL_ERR_NOT_FOUND,

@@ -45,7 +45,7 @@
 extern "C" {
 #endif
 
-#define QL_BACKEND_ABI 2u
+#define QL_BACKEND_ABI 3u
 
 typedef struct ql_backend ql_backend;
 typedef struct ql_device  ql_device;
@@ -486,6 +486,8 @@ struct ql_backend {
     /* Devices. probe() answers 0 when the driver or hardware is missing: that is not
      * an error. It must not create contexts. */
     ql_status (*probe)(int *count);
+    /* Properties of a device without opening it; NULL = open it to know. */
+    ql_status (*describe)(int index, ql_device_props *out);
     ql_status (*device_open)(int index, const ql_device_opts *opts, ql_device **out);
     void      (*device_close)(ql_device *dev);                        /* NULL ok; last */
     ql_status (*device_memory)(ql_device *dev, uint64_t *free_now, uint64_t *total);
@@ -530,7 +532,9 @@ struct ql_backend {
  * register. Order = preference for "auto". */
 QL_API int               ql_backend_count(void);
 QL_API const ql_backend *ql_backend_at(int i);
-QL_API const ql_backend *ql_backend_find(const char *name);       /* NULL = not built in */
+QL_API const ql_backend *ql_backend_find(const char *name);       /* NULL = not here: ql_backend_absence */
+/* Why a backend of the closed list is not available or has no device, "" when it has; valid as ql_last_error is. */
+QL_API const char       *ql_backend_absence(const char *name);
 QL_API const ql_backend *ql_cpu_backend(void);                    /* always linked in    */
 
 /* A backend of one's own: a shared object that exports this function. `--device ./mine.so` (a name with
@@ -538,6 +542,16 @@ QL_API const ql_backend *ql_cpu_backend(void);                    /* always link
  * reference. The table must carry this header's QL_BACKEND_ABI and size. */
 #define QL_BACKEND_ENTRY "ql_backend_entry"
 typedef const ql_backend *(*ql_backend_entry_fn)(void);
+
+/* What the loading program offers a module, so that it need not link libqlora. A module that exports this function
+ * gets it called once, before the table is asked for; the struct outlives the module. */
+typedef struct ql_host {
+    uint32_t size;                  /* sizeof(ql_host) */
+    ql_status (*fail)(const char *file, int line, ql_status s, const char *fmt, ...) QL_PRINTF(4, 5);   /* ql_fail_at */
+    void (*note)(const char *message);                                          /* a remark for the user */
+} ql_host;
+#define QL_BACKEND_BIND "ql_backend_bind"
+typedef void (*ql_backend_bind_fn)(const ql_host *host);
 
 /* Checked entry points generated from QL_OPS, e.g. ql_run_gemm(q, &args): validate, then
  * call the table. Validation is on in every build; it is O(1) per call. */

@@ -294,7 +294,9 @@ static void registry_lists_and_finds(void **state) {
     assert_null(ql_backend_at(ql_backend_count()));
     assert_null(ql_backend_find("no such"));
     assert_ptr_equal(ql_backend_find("cpu"), ql_cpu_backend());
-    assert_ptr_equal(ql_backend_at(ql_backend_count() - 1), ql_cpu_backend());
+    assert_ptr_equal(ql_backend_at(0), ql_cpu_backend()); /* what auto takes */
+    assert_string_equal(ql_backend_absence("cpu"), "");
+    assert_non_null(strstr(ql_backend_absence("no such"), "not available"));
 }
 
 static void devices_open_by_name(void **state) {

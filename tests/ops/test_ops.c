@@ -185,6 +185,12 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(all_cases_match_the_reference)};
     int result = cmocka_run_group_tests(tests, NULL, NULL);
     if (result != 0 || options.ran) return result;
+    if (options.device && !options.skipped[0]) { /* "opencl:0" where there is no such device */
+        const size_t name = strcspn(options.device, ":");
+        char backend[32];
+        snprintf(backend, sizeof backend, "%.*s", name < 31 ? (int)name : 31, options.device);
+        snprintf(options.skipped, sizeof options.skipped, "%.100s", ql_backend_absence(backend));
+    }
     printf("skipped: %s\n", options.skipped); /* what tools/test lists */
     return 77;
 }

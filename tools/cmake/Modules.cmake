@@ -46,3 +46,11 @@ function(ql_test name)
                                                     QL_TEST_SHARED="${PROJECT_SOURCE_DIR}/../shared")
     ql_add_cmocka_test(${name} test_${name} "${T_LABELS}")
 endfunction()
+
+# A ctest entry that runs on an OpenCL device: kernels compiled by one test serve the next, one test at a time.
+function(ql_opencl_test name labels)
+    set(cache ${PROJECT_BINARY_DIR}/opencl-cache)
+    file(MAKE_DIRECTORY ${cache})
+    set_tests_properties(${name} PROPERTIES LABELS "${labels}" SKIP_RETURN_CODE 77 TIMEOUT 900 RESOURCE_LOCK opencl
+        ENVIRONMENT "POCL_CACHE_DIR=${cache}/pocl;QLORA_CACHE=${cache}/qlora")
+endfunction()
