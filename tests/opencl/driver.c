@@ -13,11 +13,15 @@
 #include "qlora/export.h"
 #include "tests/opencl/driver.h"
 
-static struct { int left[DRIVER_CALL_COUNT], error[DRIVER_CALL_COUNT], crash; } plan;
+static struct { int left[DRIVER_CALL_COUNT], error[DRIVER_CALL_COUNT], crash, corrupt; } plan;
 
 void driver_fail(driver_call what, int n, int error) {
     plan.left[what] = n;
     plan.error[what] = error;
+}
+
+void driver_corrupt_read(void) {
+    plan.corrupt = 1;
 }
 
 void driver_crash(int signal) {
@@ -109,5 +113,10 @@ QL_API cl_int clEnqueueReadBuffer(cl_command_queue q, cl_mem m, cl_bool blocking
     cl_int e = fails(DRIVER_READ);
     if (e != CL_SUCCESS) return e;
     real("clEnqueueReadBuffer", &fn);
-    return fn(q, m, blocking, off, size, p, n, wait, event);
+    e = fn(q, m, blocking, off, size, p, n, wait, event);
+    if (plan.corrupt && size >= 16384) {
+        plan.corrupt = 0;
+        ((unsigned char *)p)[size / 4 * 3] ^= 0x10;
+    }
+    return e;
 }

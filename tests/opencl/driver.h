@@ -15,6 +15,8 @@ typedef enum driver_call {
 
 /* The n-th call of that kind from now fails with the OpenCL error `error`, once; n 0 = none. */
 void driver_fail(driver_call what, int n, int error);
+/* The next read of 16 KiB and more has one bit wrong, at three quarters. */
+void driver_corrupt_read(void);
 /* The next enumeration of platforms kills its process with this signal; 0 = none. */
 void driver_crash(int signal);
 

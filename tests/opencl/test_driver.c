@@ -130,6 +130,21 @@ static void a_lost_device_stays_lost(void **state) {
     end(&t); /* what it held can be given back */
 }
 
+/* One wrong bit in what the self-test reads back: what a miscompiling driver would do. */
+static void a_device_that_computes_wrongly_is_refused(void **state) {
+    (void)state;
+    ql_device *dev = cl_open();
+    cl_close(dev);
+    driver_corrupt_read();
+    cl_refused(ql_device_open_named("opencl:0", NULL, &dev), QL_ERR_DRIVER, "fails its self-test");
+    assert_non_null(strstr(ql_last_error(), "QLORA_OPENCL_SELFTEST=0"));
+    driver_corrupt_read();
+    setenv("QLORA_OPENCL_SELFTEST", "0", 1);
+    OK(ql_device_open_named("opencl:0", NULL, &dev));
+    dev->backend->device_close(dev);
+    unsetenv("QLORA_OPENCL_SELFTEST");
+}
+
 /* The child dies, this process says so and goes on. */
 static void a_crashing_driver_is_a_sentence(void **state) {
     (void)state;
@@ -155,6 +170,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_failing_compiler_is_a_sentence_and_is_asked_again),
         cmocka_unit_test(failing_transfers_and_waits_are_sentences),
         cmocka_unit_test(a_lost_device_stays_lost),
+        cmocka_unit_test(a_device_that_computes_wrongly_is_refused),
     };
     return argc > 1 && strcmp(argv[1], "crash") == 0 ? cmocka_run_group_tests(crash, NULL, NULL)
                                                      : cmocka_run_group_tests(tests, NULL, NULL);
