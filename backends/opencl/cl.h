@@ -33,8 +33,10 @@ enum {
 
 /* --------------------------------------------------------- families and kernels */
 
+/* clang-format off */
 #define QL_CL_FAMILIES(X)                                                                          \
     X(elem) X(rows) X(norm) X(rope) X(attn) X(gemm) X(quant) X(loss) X(reduce) X(opt)
+/* clang-format on */
 typedef enum ql_cl_family {
 #define QL_X(name) QL_CL_FAMILY_##name,
     QL_CL_FAMILIES(QL_X)
@@ -43,19 +45,21 @@ typedef enum ql_cl_family {
 } ql_cl_family;
 
 /* X(kernel, family) */
+/* clang-format off */
 #define QL_CL_KERNELS(X)                                                                           \
-    X(fill, elem)                                                                                  \
-    X(axpby, elem)                                                                                 \
-    X(dropout, elem) X(act_fwd, elem) X(act_bwd, elem) X(gather, rows) X(scatter_init, rows)       \
-        X(scatter_link, rows) X(scatter_add, rows) X(row_norm, rows) X(scale_cols, rows)           \
-            X(scale_cols_dm, rows) X(row_copy, rows) X(col_copy, rows) X(norm_fwd, norm)           \
-                X(norm_bwd, norm) X(norm_bwd_dw, norm) X(rope, rope) X(attn_fwd, attn)             \
-                    X(attn_bwd_q, attn) X(attn_bwd_table, attn) X(attn_bwd_kv, attn) X(gemm, gemm) \
-                        X(gemm_q, gemm) X(gemv, gemm) X(q_dequantize, quant)                       \
-                            X(quant_scales, quant) X(quant_codes, quant) X(loss_xent, loss)        \
-                                X(loss_mse, loss) X(sum_chunks, reduce) X(combine_cols, reduce)    \
-                                    X(square_pieces, reduce) X(square_total, reduce) X(clip, opt)  \
-                                        X(opt_step, opt) X(opt_step8, opt)
+    X(fill, elem) X(axpby, elem) X(dropout, elem) X(act_fwd, elem) X(act_bwd, elem)                \
+    X(gather, rows) X(scatter_init, rows) X(scatter_link, rows) X(scatter_add, rows)               \
+    X(row_norm, rows) X(scale_cols, rows) X(scale_cols_dm, rows) X(row_copy, rows)                 \
+    X(col_copy, rows)                                                                              \
+    X(norm_fwd, norm) X(norm_bwd, norm) X(norm_bwd_dw, norm)                                       \
+    X(rope, rope)                                                                                  \
+    X(attn_fwd, attn) X(attn_bwd_q, attn) X(attn_bwd_table, attn) X(attn_bwd_kv, attn)             \
+    X(gemm, gemm) X(gemm_q, gemm) X(gemv, gemm)                                                    \
+    X(q_dequantize, quant) X(quant_scales, quant) X(quant_codes, quant)                            \
+    X(loss_xent, loss) X(loss_mse, loss)                                                           \
+    X(sum_chunks, reduce) X(combine_cols, reduce) X(square_pieces, reduce) X(square_total, reduce) \
+    X(clip, opt) X(opt_step, opt) X(opt_step8, opt)
+/* clang-format on */
 typedef enum ql_cl_kernel {
 #define QL_X(name, family) QL_CL_##name,
     QL_CL_KERNELS(QL_X)
@@ -249,12 +253,13 @@ ql_support ql_cl_supports(ql_device *dev, ql_op op, const ql_op_args *a, const c
 uint64_t ql_cl_scratch_bytes(ql_device *dev, ql_op op, const ql_op_args *a);
 
 /* What this backend has: all of QL_OPS but lora_*, which core composes. */
+/* clang-format off */
 #define QL_CL_OPS(X)                                                                               \
-    X(fill)                                                                                        \
-    X(axpby)                                                                                       \
-    X(dropout) X(act_fwd) X(act_bwd) X(gather) X(scatter_add) X(norm_fwd) X(norm_bwd) X(rope)      \
-        X(attn_fwd) X(attn_bwd) X(gemm) X(gemm_q) X(q_quantize) X(q_dequantize) X(row_norm)        \
-            X(scale_cols) X(row_copy) X(col_copy) X(loss) X(sum_rows) X(sumsq) X(clip) X(opt_step)
+    X(fill) X(axpby) X(dropout) X(act_fwd) X(act_bwd) X(gather) X(scatter_add) X(norm_fwd)         \
+    X(norm_bwd) X(rope) X(attn_fwd) X(attn_bwd) X(gemm) X(gemm_q) X(q_quantize) X(q_dequantize)    \
+    X(row_norm) X(scale_cols) X(row_copy) X(col_copy) X(loss) X(sum_rows) X(sumsq) X(clip)         \
+    X(opt_step)
+/* clang-format on */
 #define X(name) QL_NODISCARD ql_status ql_cl_op_##name(ql_queue *q, const ql_##name##_args *a);
 QL_CL_OPS(X)
 #undef X
