@@ -92,6 +92,7 @@ static ql_status create_trainer(session *s) {
     if (from && !s->resumed[0]) QL_TRY(ql_adapter_load(s->job.model, from));
     if (s->resumed[0]) QL_TRY(ql_trainer_resume(s->trainer, s->resumed));
     s->best = ql_best_load(ql_trainer_notes(s->trainer), &s->rule);
+    s->spikes = ql_spikes_load(ql_trainer_notes(s->trainer));
     return QL_OK;
 }
 

@@ -62,6 +62,42 @@ static ql_status judge(ql_session *s, const json_t *line, int64_t step, bool *be
     return ql_best_store(&s->best, &s->rule, ql_trainer_notes(s->trainer));
 }
 
+/* ----------------------------------------------------------------- what stands out */
+
+#define SHOWN 8 /* rows that are named */
+
+ql_rows_text ql_session_rows(const ql_session *s) {
+    int64_t rows[SHOWN], n = ql_trainer_rows(s->trainer, rows, SHOWN);
+    ql_rows_text t;
+    size_t at = (size_t)snprintf(t.s, sizeof t.s, n == 1 ? "row" : "rows");
+    for (int64_t i = 0; i < n && i < SHOWN; i++)
+        at +=
+            (size_t)snprintf(t.s + at, sizeof t.s - at, i ? ", %lld" : " %lld", (long long)rows[i]);
+    if (n > SHOWN)
+        at += (size_t)snprintf(t.s + at, sizeof t.s - at, " and %lld more", (long long)(n - SHOWN));
+    snprintf(t.s + at, sizeof t.s - at, " of %.100s", s->o->job.data.dataset);
+    return t;
+}
+
+void ql_session_inspect(ql_session *s, const ql_step_metrics *m) {
+    double usual = s->spikes.mean;
+    bool spike = ql_spikes_take(&s->spikes, m->loss);
+    s->warning[0] = '\0';
+    if (m->skipped || !isfinite(m->loss))
+        snprintf(s->warning, sizeof s->warning,
+                 "step %lld: %s is not finite%s (learning rate %.2e; %s): if this goes on, lower "
+                 "--learning_rate; if the same rows are named again, look at them",
+                 (long long)m->step, isfinite(m->loss) ? "a gradient" : "the loss",
+                 m->skipped ? ", the step changed nothing" : "", m->lr, ql_session_rows(s).s);
+    else if (spike)
+        snprintf(s->warning, sizeof s->warning,
+                 "step %lld: the loss jumped to %.4g, %.4g is usual (gradient norm %.3g, learning "
+                 "rate %.2e; %s): look at these rows; if it happens often, lower --learning_rate "
+                 "or --max_grad_norm",
+                 (long long)m->step, m->loss, usual, m->grad_norm, m->lr, ql_session_rows(s).s);
+    if (s->warning[0]) ql_note(&s->cli->out, "warning: %s", s->warning);
+}
+
 /* -------------------------------------------------------------------- the line */
 
 static json_t *line_of(const ql_session *s, const ql_step_metrics *m, bool with_eval) {
@@ -82,6 +118,7 @@ static json_t *line_of(const ql_session *s, const ql_step_metrics *m, bool with_
     json_object_set_new(line, "paged_bytes", json_integer((json_int_t)paged));
     json_object_set_new(line, "eta_s", json_real(s->watch.eta_s));
     if (m->skipped) json_object_set_new(line, "skipped", json_true());
+    if (s->warning[0]) json_object_set_new(line, "warning", json_string(s->warning));
     return line;
 }
 

@@ -9,6 +9,7 @@
 #include "tools/job.h"
 #include "tools/report_to.h"
 #include "tools/run_about.h"
+#include "tools/spikes.h"
 #include "tools/train_base.h"
 #include "tools/watch.h"
 #include "tools/watch_args.h"
@@ -34,6 +35,8 @@ typedef struct ql_session {
     ql_scores scores;  /* of the last evaluation; no plain decoder           */
     ql_best_rule rule; /* which evaluation is the best, when to give up      */
     ql_best best;
+    ql_spikes spikes;  /* what loss is usual                                  */
+    char warning[640]; /* about the last step; "" = nothing                   */
     ql_step_metrics last;
     char resumed[QL_PATH_MAX]; /* the checkpoint that was continued, "" = none */
     int skipped;               /* steps in a row without a finite gradient     */
@@ -50,6 +53,13 @@ bool ql_session_has_scores(const ql_session *s);
 QL_NODISCARD ql_status ql_session_check_metric(const ql_session *s);
 /* Evaluates with the present values. */
 QL_NODISCARD ql_status ql_session_evaluate(ql_session *s);
+/* Looks at a step that was just made: what stands out is said, and in s->warning. */
+void ql_session_inspect(ql_session *s, const ql_step_metrics *m);
+/* "rows 3, 17, 29 and 5 more of data.jsonl": those of the last step. */
+typedef struct ql_rows_text {
+    char s[320];
+} ql_rows_text;
+ql_rows_text ql_session_rows(const ql_session *s);
 /* Logs a step, `with_eval` with the evaluation just made; then *best says whether it is the best so
  * far. */
 QL_NODISCARD ql_status ql_session_log(ql_session *s, const ql_step_metrics *m, bool with_eval,

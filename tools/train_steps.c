@@ -38,6 +38,7 @@ static ql_status save_checkpoint(ql_session *s) {
     QL_TRY(ql_run_checkpoint(&s->run, step, path));
     QL_TRY(ql_run_keep_open(&s->run, &s->cli->out));
     QL_TRY(ql_run_log_sync(&s->run));
+    QL_TRY(ql_spikes_store(&s->spikes, ql_trainer_notes(s->trainer)));
     QL_TRY(ql_trainer_save(s->trainer, path));
     s->saved_at = step;
     char hash[33];
@@ -64,9 +65,9 @@ static void show_scores(ql_session *s, int64_t step) {
 static ql_status check_diverged(const ql_session *s) {
     if (s->skipped < MAX_SKIPPED) return QL_OK;
     return QL_FAIL(QL_ERR_NUMERIC,
-                   "the gradients of %d steps in a row are not finite (up to step %lld): lower "
-                   "--learning_rate; the last checkpoint is from step %lld",
-                   s->skipped, (long long)s->last.step,
+                   "the gradients of %d steps in a row are not finite (up to step %lld, learning "
+                   "rate %.2e, %s): lower --learning_rate; the last checkpoint is from step %lld",
+                   s->skipped, (long long)s->last.step, s->last.lr, ql_session_rows(s).s,
                    (long long)(s->saved_at > 0 ? s->saved_at : 0));
 }
 
@@ -82,7 +83,9 @@ static ql_status one_step(ql_session *s) {
     bool last = m.step == ql_trainer_total(s->trainer), best = false;
     bool eval = s->job.data.has_eval && (is_multiple(m.step, o->watch.eval_steps) || last);
     if (eval) QL_TRY(ql_session_evaluate(s));
-    bool logged = m.step == 1 || is_multiple(m.step, o->watch.logging_steps) || last || eval;
+    ql_session_inspect(s, &m);
+    bool logged =
+        m.step == 1 || is_multiple(m.step, o->watch.logging_steps) || last || eval || s->warning[0];
     if (logged) QL_TRY(ql_session_log(s, &m, eval, &best));
     ql_watch_show(&s->watch, &m, logged, ql_engine_peak(s->job.dev));
     if (eval && ql_session_has_scores(s)) show_scores(s, m.step);

@@ -372,12 +372,23 @@ ql_status ql_trainer_step(ql_trainer *t, ql_step_metrics *out) {
     int32_t n = 0;
     bool ends = false;
     while (n < t->o.accumulate && !ends) QL_TRY(ql_feed_next(&t->feed, &t->batches[n++], &ends));
+    t->n_filled = n;
     const ql_batch **list = ql_host_calloc((size_t)n, sizeof *list);
     if (!list) return QL_NOMEM("micro-batches");
     for (int32_t i = 0; i < n; i++) list[i] = &t->batches[i];
     ql_status s = ql_trainer_step_on(t, list, n, out);
     ql_host_free((void *)list);
     return s;
+}
+
+int64_t ql_trainer_rows(const ql_trainer *t, int64_t *out, int64_t most) {
+    int64_t n = 0;
+    for (int32_t i = 0; i < t->n_filled; i++) {
+        const ql_batch *b = &t->batches[i];
+        for (int32_t s = 0; s < b->seqs; s++, n++)
+            if (n < most) out[n] = b->key[2 * (int64_t)b->start[s]];
+    }
+    return n;
 }
 
 ql_status ql_trainer_eval(ql_trainer *t, const ql_dataset *data, ql_eval_metrics *out) {

@@ -91,6 +91,9 @@ const ql_tape *ql_trainer_tape(const ql_trainer *t);
 
 /* One optimizer step on the next micro-batches of the data. */
 QL_NODISCARD ql_status ql_trainer_step(ql_trainer *t, ql_step_metrics *out);
+/* The rows (numbers in their file, from 1) of the last ql_trainer_step, in its order: the first
+ * `most` into out; returns how many there were. */
+int64_t ql_trainer_rows(const ql_trainer *t, int64_t *out, int64_t most);
 /* One optimizer step on these micro-batches. */
 QL_NODISCARD ql_status ql_trainer_step_on(ql_trainer *t, const ql_batch *const *batches, int32_t n,
                                           ql_step_metrics *out);

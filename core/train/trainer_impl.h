@@ -20,6 +20,7 @@ struct ql_trainer {
     ql_memory_report report;
     float *losses;     /* host copy of a micro-batch's losses      */
     ql_batch *batches; /* [accumulate]                             */
+    int32_t n_filled;  /* of them by the last ql_trainer_step      */
     ql_feed feed;
     bool has_feed;
     uint64_t data_digest; /* of every training row                   */

@@ -196,7 +196,8 @@ healthy=$model
 model=$tmp/sick
 train "$tmp/nan" --max_steps 40
 expect_rc 8
-expect_err '^error: the gradients of 3 steps in a row are not finite'
+expect_err '^error: the gradients of 3 steps in a row are not finite \(up to step 3, learning rate .*, rows [0-9]+, .*rows.jsonl\): lower --learning_rate'
+expect_err '^warning: step 1: the loss is not finite, the step changed nothing '
 log "$tmp/nan" 'len(d) == 3 and all(x["loss"] is None and x["skipped"] for x in d)'
 model=$healthy
 

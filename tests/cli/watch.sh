@@ -164,6 +164,31 @@ echo '{"ids": [1, 999]}' >"$tmp/outside.jsonl"
 train "$tmp/x" --sample_prompts "$tmp/outside.jsonl"
 refused 3 'sample prompt 1: id 999 is outside the vocabulary of 256'
 
+# A row that is unlike all others makes the loss jump: it is named, at the same step with and without a stop.
+python3 - >"$tmp/odd.jsonl" <<'PY'
+import json
+for i in range(60):
+    odd = i == 44
+    print(json.dumps({"input_ids": [1, 2] + ([7 * k % 250 + 3 for k in range(30, 44)] if odd else [5] * 14)}))
+PY
+odd() {
+    dir=$1
+    shift
+    run train -m "$model" --dataset "$tmp/odd.jsonl" --dataset_format tokens --output_dir "$dir" --lora_r 4 --shuffle false \
+        --learning_rate 1e-2 --gradient_accumulation_steps 1 --max_steps 60 --logging_steps 20 --save_steps 40 --threads 1 "$@"
+}
+odd "$tmp/odd"
+expect_rc 0
+expect_err '^warning: step 45: the loss jumped to [0-9.]+, [0-9.e-]+ is usual \(gradient norm .*; row 45 of .*odd.jsonl\)'
+check '[x["step"] for x in lines() if "warning" in x] == [45] and [x["step"] for x in lines()] == [1, 20, 40, 45, 60]'
+check '"the loss jumped to" in text("report.html")'
+cp "$dir/train.jsonl" "$tmp/odd-whole.jsonl"
+rm -r "$dir/checkpoint-60" "$dir/completed"
+odd "$tmp/odd"
+expect_rc 0
+expect_err '^continuing after step 40 '
+check '[x.get("warning") for x in lines()] == [json.loads(x).get("warning") for x in open("'"$tmp"'/odd-whole.jsonl")]'
+
 judged "$tmp/x" --metric_for_best_model accuracy
 refused 2 "--metric_for_best_model takes loss here, not 'accuracy'"
 judged "$tmp/x" --load_best_model_at_end --save_steps 0
