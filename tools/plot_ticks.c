@@ -102,7 +102,7 @@ void ql_plot_number(double value, double step, char out[32]) {
         snprintf(out, 32, "0");
         return;
     }
-    bool tiny = size < 1e-3 && (step == 0 || step < 1e-3);
+    bool tiny = step > 0 ? step < 1e-3 && size < 1e-2 : size < 1e-3;
     if (tiny || size >= 1e9) {
         int digits =
             step > 0 ? (int)fmax(0, floor(log10(size) + 1e-9) - floor(log10(step) + 1e-9)) : 3;

@@ -170,7 +170,8 @@ static void add_run(drawing *d, const curve *k, const ql_run_data *r, size_t whi
 static void draw(ql_html *h, const curve *k, const ql_run_data *const *runs, size_t n) {
     drawing d = {.n = 0};
     for (size_t i = 0; i < n; i++) add_run(&d, k, runs[i], i, n == 1);
-    if (d.n) {
+    bool single = k->dots && n == 1 && d.n && d.series[0].n < 2; /* a tile shows it already */
+    if (d.n && !single) {
         const ql_plot p = {.title = k->title,
                            .remark = k->remark,
                            .x_name = "step",
