@@ -173,9 +173,11 @@ static ql_status take_list(reader *r, const ql_yaml *y, const char *key) {
     return take_text(r, y, key, text);
 }
 
-/* A scalar as JSON: plain numbers stay numbers. */
+/* A scalar as JSON: plain numbers and booleans stay what they are. */
 static json_t *json_scalar(const ql_yaml *y) {
     char *end;
+    if (y->plain && ql_names_have("true True TRUE", y->text)) return json_true();
+    if (y->plain && ql_names_have("false False FALSE", y->text)) return json_false();
     long long i = strtoll(y->text, &end, 10);
     if (y->plain && *y->text && !*end) return json_integer(i);
     double x = strtod(y->text, &end);

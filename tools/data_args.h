@@ -31,8 +31,8 @@ typedef struct ql_data_args {
      .help = "a FILE.jinja, or chatml llama2 llama3 mistral zephyr vicuna alpaca ..., or none  "   \
              "[the model's own]"},                                                                 \
     {                                                                                              \
-        .name = "chat_template_kwargs", .kind = QL_ARG_TEXT, .flags = QL_ARG_ADVANCED,             \
-        .at = offsetof(T, f.kwargs), .value = "JSON",                                              \
+        .name = "chat_template_kwargs", .kind = QL_ARG_TEXT,                                       \
+        .flags = QL_ARG_ADVANCED | QL_ARG_MAP, .at = offsetof(T, f.kwargs), .value = "JSON",       \
         .help = "variables of the model's own template: {\"enable_thinking\": false}"              \
     }
 

@@ -176,6 +176,8 @@ static void lists_and_mappings_become_texts(void **state) {
                   "'mlp.down_proj': 4\n");
     assert_string_equal(o.list, "q_proj,v_proj");
     assert_string_equal(o.map, "{\"q_proj\":16,\"mlp.down_proj\":4}");
+    expect_ok(&o, "rank_pattern: {a: false, b: 'false', c: True}\n");
+    assert_string_equal(o.map, "{\"a\":false,\"b\":\"false\",\"c\":true}");
     expect_ok(&o, "lora_target_modules:\n- q_proj\n- v_proj\nrank_pattern: {a: 0.5, b: [1, 2]}\n");
     assert_string_equal(o.list, "q_proj,v_proj");
     assert_string_equal(o.map, "{\"a\":0.5,\"b\":[1,2]}");
