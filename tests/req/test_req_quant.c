@@ -1,6 +1,6 @@
 /*
  * test_req_quant.c - requirements about quantization, by their numbers in the list of what must
- * work: req_01 .. req_03, req_05 .. req_08, req_10, req_11, req_31.
+ * work: req_01 .. req_03, req_05 .. req_08, req_10, req_11, req_27, req_31.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -283,6 +283,47 @@ static void req_11_fused_decoding_equals_two_steps(void **state) {
     ql_qtensor_free(&q);
 }
 
+/* LoftQ's quantizers: the 2- and 3-bit normal-float tables as published (4 digits) and as made from
+ * quantiles (bit-equal), the uniform ones as linspace(-1, 1, 2^bits); a weight goes to the nearest
+ * entry of its block, of two equally near ones to the lower. */
+static void req_27_uniform_nf2_nf3_and_nf4_quantizers(void **state) {
+    (void)state;
+    static const double nf2[4] = {-1, 0, 0.3379, 1};
+    static const double nf3[8] = {-1, -0.4786, -0.2171, 0, 0.1609, 0.3379, 0.5626, 1};
+    const float *t2 = ql_qtype_find("nf2")->table, *t3 = ql_qtype_find("nf3")->table;
+    for (int i = 0; i < 4; i++) assert_true(fabs((double)t2[i] - nf2[i]) < 5e-5);
+    for (int i = 0; i < 8; i++) assert_true(fabs((double)t3[i] - nf3[i]) < 5e-5);
+    static const char *const names[] = {"nf2", "nf3", "nf4", "int2", "int3", "int4"};
+    for (int k = 0; k < 6; k++) {
+        const ql_qtype *type = ql_qtype_find(names[k]);
+        int levels = 1 << type->bits;
+        float made[16];
+        ql_normal_map(type->bits, 0.9677083, made);
+        for (int i = 0; i < levels; i++)
+            if (k < 3)
+                assert_true(memcmp(&made[i], &type->table[i], sizeof made[i]) == 0);
+            else
+                assert_true(fabs((double)type->table[i] - (2.0 * i / (levels - 1) - 1.0)) < 1e-7);
+        enum { N = 64 * 64 };
+        float w[N], got[N];
+        ql_stream r = ql_stream_make(27, QL_STREAM_SAMPLE, (uint64_t)k);
+        for (int i = 0; i < N; i++) w[i] = ql_stream_normal(&r);
+        ql_quant_opts o = options(names[k], false);
+        ql_qtensor q;
+        assert_int_equal(ql_quantize(&o, w, 64, 64, &q), QL_OK);
+        assert_int_equal(q.codes_bytes, N * type->bits / 8);
+        assert_int_equal(ql_dequantize_rows(&q, 0, 64, got), QL_OK);
+        for (int i = 0; i < N; i++) { /* argmin |w / absmax - t|, the first on ties */
+            float v = w[i] / q.absmax[i / 64];
+            int best = 0;
+            for (int c = 1; c < levels; c++)
+                if (fabsf(v - type->table[c]) < fabsf(v - type->table[best])) best = c;
+            assert_true(got[i] == type->table[best] * q.absmax[i / 64]);
+        }
+        ql_qtensor_free(&q);
+    }
+}
+
 static double bits_per_weight(bool doubled) {
     ql_quant_opts o = options("nf4", doubled);
     ql_qbytes size;
@@ -316,6 +357,7 @@ int main(void) {
         cmocka_unit_test(req_08_fp4_equals_bitsandbytes),
         cmocka_unit_test(req_10_second_level_shapes),
         cmocka_unit_test(req_11_fused_decoding_equals_two_steps),
+        cmocka_unit_test(req_27_uniform_nf2_nf3_and_nf4_quantizers),
         cmocka_unit_test(req_31_four_bits_save_three_quarters),
     };
     return cmocka_run_group_tests_name("req_quant", tests, NULL, NULL);
