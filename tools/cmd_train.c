@@ -137,6 +137,18 @@ static ql_status load_best(session *s) {
     return QL_OK;
 }
 
+/* The saved adapter, loaded as others load it, must be the trained one. */
+static ql_status prove(session *s, const char *dir) {
+    bool idle;
+    QL_TRY(ql_trainer_prove(s->trainer, dir, &idle));
+    if (idle)
+        ql_note(&s->cli->out,
+                "warning: %s does nothing: the loss is the same without it; is "
+                "--learning_rate 0, or was every step skipped?",
+                dir);
+    return QL_OK;
+}
+
 static ql_status save_result(session *s) {
     char path[QL_PATH_MAX];
     QL_TRY(ql_run_keep_open(&s->run, &s->cli->out));
@@ -144,6 +156,7 @@ static ql_status save_result(session *s) {
     QL_TRY(ql_run_path(&s->run, s->result, path));
     if (!s->job.model->opts.full) {
         QL_TRY(ql_adapter_save(s->job.model, path));
+        QL_TRY(prove(s, path));
         if (s->job.data.labels.n) QL_TRY(ql_labels_save(&s->job.data.labels, path));
     } else {
         const char *name = s->o->save_dtype;

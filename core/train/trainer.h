@@ -120,6 +120,10 @@ QL_NODISCARD ql_status ql_trainer_save(ql_trainer *t, const char *dir);
 /* Restores everything; continuing is bit-equal to not having stopped. A folder whose hashes do not
  * agree or whose settings or data differ is refused by name. */
 QL_NODISCARD ql_status ql_trainer_resume(ql_trainer *t, const char *dir);
+/* After the last step: the adapter folder `dir` is loaded in place of the values in memory and must
+ * give the first row the same loss to the last bit; QL_ERR_IO says both. *idle: the loss is that
+ * without any adapter, which then does nothing. Needs data; does nothing with --full. */
+QL_NODISCARD ql_status ql_trainer_prove(ql_trainer *t, const char *dir, bool *idle);
 /* What the caller must remember for the continuation to be the same run, e.g. the best evaluation
  * so far: a JSON object, borrowed, saved with every checkpoint and replaced by resume. The trainer
  * itself never looks inside; each user keeps to one key of its own. */

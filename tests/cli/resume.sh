@@ -149,6 +149,14 @@ expect_rc 130
 expect_err '^warning: .*/gone was moved or removed while this run was at work'
 expect_err '^saved .*/gone/checkpoint-'
 
+# An adapter that does nothing is said to do nothing.
+train "$tmp/idle" --learning_rate 0
+expect_rc 0
+expect_err '^warning: .*/idle/adapter does nothing: the loss is the same without it'
+train "$tmp/whole"
+expect_rc 0
+grep -q 'does nothing' "$tmp/err" && fail 'this one does something'
+
 # Where nothing can be written, one sentence says so before the model is read.
 : >"$tmp/file"
 train "$tmp/file/run"

@@ -4,6 +4,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -112,6 +113,33 @@ static void what_the_caller_noted_comes_back(void **state) {
     stop(&b);
 }
 
+/* ---------------------------------------------------------------- proof */
+
+/* A good adapter passes and stays in memory; one of another step, under the right names, does not.
+ */
+static void a_saved_adapter_is_proved_to_be_the_trained_one(void **state) {
+    (void)state;
+    setup s = usual();
+    job j = start(&s);
+    ql_step_metrics m[3];
+    bool idle = true;
+    OK(ql_adapter_save(j.m, temp_path("untrained")));
+    OK(ql_trainer_prove(j.t, temp_path("untrained"), &idle));
+    assert_true(idle); /* B is zero */
+    steps(&j, 3, m);
+    OK(ql_adapter_save(j.m, temp_path("trained")));
+    size_t n = 0;
+    unsigned char *before = engine_state(j.t, &n);
+    OK(ql_trainer_prove(j.t, temp_path("trained"), &idle));
+    assert_false(idle);
+    unsigned char *after = engine_state(j.t, &n);
+    assert_memory_equal(before, after, n);
+    FAILS(ql_trainer_prove(j.t, temp_path("untrained"), &idle), QL_ERR_IO, "not what was trained");
+    free(before);
+    free(after);
+    stop(&j);
+}
+
 /* ---------------------------------------------------------------- a full disk */
 
 static void a_full_disk_leaves_the_previous_checkpoint(void **state) {
@@ -150,6 +178,7 @@ int main(void) {
         cmocka_unit_test(resuming_is_bit_equal_with_packing_bf16_and_full_training),
         cmocka_unit_test(a_checkpoint_of_a_checkpoint_is_the_same_bytes),
         cmocka_unit_test(what_the_caller_noted_comes_back),
+        cmocka_unit_test(a_saved_adapter_is_proved_to_be_the_trained_one),
         cmocka_unit_test(a_full_disk_leaves_the_previous_checkpoint),
     };
     return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
