@@ -58,6 +58,7 @@ QL_NODISCARD ql_status ql_cli_open_device(const ql_cli *cli, uint64_t mem_limit,
 
 /* The commands, one per file. */
 extern const ql_command ql_cmd_bench;
+extern const ql_command ql_cmd_data;
 extern const ql_command ql_cmd_eval;
 extern const ql_command ql_cmd_generate;
 extern const ql_command ql_cmd_info;

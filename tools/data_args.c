@@ -90,8 +90,7 @@ ql_status ql_data_check_task(const char *task, const ql_arch *arch) {
 }
 
 /* What the model says about its rows. */
-static void set_task(const ql_data_args *a, const ql_data *d, const ql_arch *arch,
-                     ql_dataset_opts *o) {
+static void set_task(const ql_data *d, const ql_arch *arch, ql_dataset_opts *o) {
     o->task = arch->task;
     o->vocab = (int32_t)arch->vocab;
     o->num_labels = arch->n_labels;
@@ -99,19 +98,19 @@ static void set_task(const ql_data_args *a, const ql_data *d, const ql_arch *arc
     o->type_rows = arch->body.front.types ? (int32_t)arch->body.front.type_rows : 0;
     o->decoder_start = arch->decoder_start;
     o->pad = arch->pad < 0 ? 0 : arch->pad;
-    o->source_prefix = a->source_prefix;
 }
 
-static ql_status load_file(const ql_data_args *a, const ql_data *d, const ql_arch *arch,
-                           const char *path, int64_t max_rows, ql_dataset *out) {
+ql_status ql_data_opts(const ql_data_args *a, const ql_data *d, const ql_arch *arch,
+                       const char *path, ql_dataset_opts *out) {
     ql_dataset_opts o = ql_dataset_opts_default();
     if (!ql_data_format_find(a->format, &o.format)) {
         return QL_FAIL(QL_ERR_INVALID, "--dataset_format '%s' is unknown", a->format);
     }
-    set_task(a, d, arch, &o);
+    if (arch) set_task(d, arch, &o);
     bool text = o.format == QL_DATA_TEXT || (o.format == QL_DATA_AUTO && has_suffix(path, ".txt"));
-    int64_t positions = arch->max_positions;
+    int64_t positions = arch ? arch->max_positions : TEXT_ROW_TOKENS;
     o.chat = d->chat;
+    o.source_prefix = a->source_prefix;
     o.train_on_source = a->train_on_source;
     o.train_on = strcmp(a->train_on, "all") == 0    ? QL_TRAIN_ON_ALL
                  : strcmp(a->train_on, "last") == 0 ? QL_TRAIN_ON_LAST
@@ -124,6 +123,14 @@ static ql_status load_file(const ql_data_args *a, const ql_data *d, const ql_arc
                                                          : QL_TRUNCATE_ERROR;
     o.source_max_len = (int32_t)a->source_max_len;
     o.target_max_len = (int32_t)a->target_max_len;
+    *out = o;
+    return QL_OK;
+}
+
+static ql_status load_file(const ql_data_args *a, const ql_data *d, const ql_arch *arch,
+                           const char *path, int64_t max_rows, ql_dataset *out) {
+    ql_dataset_opts o;
+    QL_TRY(ql_data_opts(a, d, arch, path, &o));
     o.max_rows = max_rows;
     return ql_dataset_load(path, d->tok, &o, out);
 }
@@ -137,7 +144,7 @@ static void count(ql_dataset *d) {
 }
 
 /* --eval_dataset_size: a number of rows, or below 1 a part of them. */
-static ql_status split_size(const char *text, int64_t rows, int64_t *out) {
+ql_status ql_split_size(const char *text, int64_t rows, int64_t *out) {
     char *end;
     double x = strtod(text, &end);
     if (end == text || *end || !isfinite(x) || x < 0) {
@@ -155,6 +162,15 @@ static ql_status split_size(const char *text, int64_t rows, int64_t *out) {
     return QL_OK;
 }
 
+void ql_split_draw(int64_t rows, int64_t n, uint64_t seed, bool *drawn) {
+    ql_stream stream = ql_stream_make(seed, QL_STREAM_SPLIT, 0);
+    for (int64_t taken = 0; taken < n;) {
+        uint64_t i = ql_stream_below(&stream, (uint64_t)rows);
+        taken += !drawn[i];
+        drawn[i] = true;
+    }
+}
+
 /* Moves `n` rows drawn by `seed` from train to eval; both keep their order. */
 static ql_status split(ql_data *d, int64_t n, uint64_t seed) {
     ql_dataset *t = &d->train;
@@ -165,12 +181,7 @@ static ql_status split(ql_data *d, int64_t n, uint64_t seed) {
         ql_host_free(drawn);
         return QL_NOMEM("the evaluation rows");
     }
-    ql_stream stream = ql_stream_make(seed, QL_STREAM_SPLIT, 0);
-    for (int64_t taken = 0; taken < n;) {
-        uint64_t i = ql_stream_below(&stream, (uint64_t)t->n);
-        taken += !drawn[i];
-        drawn[i] = true;
-    }
+    ql_split_draw(t->n, n, seed, drawn);
     int64_t kept = 0, moved = 0;
     for (int64_t i = 0; i < t->n; i++) {
         if (drawn[i])
@@ -221,7 +232,7 @@ ql_status ql_data_load(const ql_data_args *a, const ql_arch *arch, uint64_t seed
     QL_TRY(check_positions(arch, ql_data_longest(data)));
     if (!a->eval_size) return QL_OK;
     int64_t n = 0;
-    QL_TRY(split_size(a->eval_size, data->train.n, &n));
+    QL_TRY(ql_split_size(a->eval_size, data->train.n, &n));
     return n ? split(data, n, seed) : QL_OK;
 }
 

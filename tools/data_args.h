@@ -16,10 +16,10 @@ typedef struct ql_template_args {
 typedef struct ql_data_args {
     ql_template_args chat;
     const char *dataset, *eval_dataset, *eval_size;
-    const char *format, *truncation, *train_on, *group_by_length;
+    const char *format, *truncation, *train_on;
     const char *task, *source_prefix;
     int64_t max_rows, max_seq_len, source_max_len, target_max_len, num_labels;
-    bool train_on_source, packing, shuffle;
+    bool train_on_source, packing, shuffle, group_by_length;
 } ql_data_args;
 
 /* The rows of the chat template, for the member f (a ql_template_args) of the option struct T. */
@@ -137,7 +137,7 @@ typedef struct ql_data_args {
          .at = offsetof(T, f.packing),                                                             \
          .fallback = "false",                                                                      \
          .value = "B",                                                                             \
-         .help = "fill micro-batches with as many rows as fit"},                                   \
+         .help = "fill micro-batches with the rows that fit best"},                                \
         {.name = "shuffle",                                                                        \
          .kind = QL_ARG_BOOL,                                                                      \
          .at = offsetof(T, f.shuffle),                                                             \
@@ -145,9 +145,9 @@ typedef struct ql_data_args {
          .value = "B",                                                                             \
          .help = "a new order each epoch"},                                                        \
     {                                                                                              \
-        .name = "group_by_length", .kind = QL_ARG_CHOICE, .flags = QL_ARG_ADVANCED,                \
-        .at = offsetof(T, f.group_by_length), .fallback = "false", .choices = "false|true",        \
-        .help = "batches of rows of similar length"                                                \
+        .name = "group_by_length", .kind = QL_ARG_BOOL, .flags = QL_ARG_ADVANCED,                  \
+        .at = offsetof(T, f.group_by_length), .fallback = "false", .value = "B",                   \
+        .help = "rows of similar length in a step, as qlora.py orders them"                        \
     }
 
 typedef struct ql_data {
@@ -168,10 +168,18 @@ QL_NODISCARD ql_status ql_choose_template(const ql_template_args *a, const ql_to
  * that *out has stay; the rest of it is replaced. */
 QL_NODISCARD ql_status ql_data_open(ql_cli *cli, const ql_data_args *a, const char *path,
                                     ql_data *out);
+/* How the rows of `path` are read; arch NULL = the model is not known: next tokens, no checks of
+ * ids. *out borrows from `a` and `d`. */
+QL_NODISCARD ql_status ql_data_opts(const ql_data_args *a, const ql_data *d, const ql_arch *arch,
+                                    const char *path, ql_dataset_opts *out);
 /* Reads the rows; belongs to QL_STAGE_DATA. `arch` is the model's, data->labels must be known for a
  * classifier, `seed` decides the split. */
 QL_NODISCARD ql_status ql_data_load(const ql_data_args *a, const ql_arch *arch, uint64_t seed,
                                     ql_data *data);
+/* --eval_dataset_size as a number of `rows`: a count, or below 1 a part. */
+QL_NODISCARD ql_status ql_split_size(const char *text, int64_t rows, int64_t *out);
+/* Marks the n rows that `seed` sets aside; drawn[0..rows) is false before. */
+void ql_split_draw(int64_t rows, int64_t n, uint64_t seed, bool *drawn);
 /* Is the model made for --task? */
 QL_NODISCARD ql_status ql_data_check_task(const char *task, const ql_arch *arch);
 const char *ql_task_name(ql_task task);

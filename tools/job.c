@@ -57,6 +57,8 @@ static ql_longest plan_length(const ql_job_args *a, const ql_job *j) {
     int64_t positions = j->model->arch.max_positions;
     if (j->has_data) {
         if (longest.row < 2) longest.row = 2;
+        if (a->data.packing && a->data.max_seq_len > longest.row) /* room for several rows */
+            longest.row = (int32_t)a->data.max_seq_len;
         return longest;
     }
     int64_t row = positions < PLAN_TOKENS ? positions : PLAN_TOKENS, source;

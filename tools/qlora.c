@@ -21,7 +21,7 @@
 static const ql_command *const commands[] = {
     &ql_cmd_info,     &ql_cmd_quantize, &ql_cmd_plan,     &ql_cmd_train,    &ql_cmd_eval,
     &ql_cmd_generate, &ql_cmd_merge,    &ql_cmd_tokenize, &ql_cmd_template, &ql_cmd_report,
-    &ql_cmd_verify,   &ql_cmd_selftest, &ql_cmd_bench,    &ql_cmd_loftq,
+    &ql_cmd_verify,   &ql_cmd_selftest, &ql_cmd_bench,    &ql_cmd_loftq,    &ql_cmd_data,
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

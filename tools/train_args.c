@@ -28,12 +28,17 @@ ql_status ql_train_args_opts(const ql_cli *cli, const ql_train_args *a, const ql
                              const ql_data *data, ql_longest longest, ql_dtype compute,
                              ql_train_opts *out) {
     ql_train_opts o = ql_train_opts_default();
+    if (d->group_by_length && !d->shuffle) {
+        return QL_FAIL(QL_ERR_INVALID, "--group_by_length shuffles before it groups; it takes no "
+                                       "--shuffle false");
+    }
     o.batch = (int32_t)a->batch;
     o.accumulate = (int32_t)a->accumulate;
     o.max_len = longest.row;
     o.max_source_len = longest.source;
     o.packing = d->packing;
     o.shuffle = d->shuffle;
+    o.group_by_length = d->group_by_length;
     o.max_steps = a->max_steps;
     o.epochs = a->epochs;
     o.schedule.lr = a->lr;

@@ -50,27 +50,33 @@ static ql_status keep_example(loader *l, ql_example *e) {
     return QL_OK;
 }
 
-static ql_status make_example(loader *l, const json_t *row, ql_example *e) {
-    const char *where = l->rows.where;
-    const ql_dataset_opts *o = l->o;
-    ql_problem_note(QL_PROBLEM_ROW);
-    if (l->d.format == QL_DATA_AUTO)
-        QL_TRY(ql_row_detect(row, where, o->task, &l->d.format, l->d.why, sizeof l->d.why));
-    bool tokens = l->d.format == QL_DATA_TOKENS;
-    if (!tokens && !l->tok) {
+ql_status ql_example_make(const ql_tokenizer *tok, const json_t *row, const char *where,
+                          ql_data_format format, const ql_dataset_opts *o, ql_row_memory *m,
+                          ql_row *texts, ql_example *out) {
+    bool tokens = format == QL_DATA_TOKENS, seq2seq = o->task == QL_TASK_SEQ2SEQ;
+    if (!tokens && !tok) {
         return QL_FAIL(QL_ERR_INVALID, "%s: format '%s' needs a tokenizer", where,
-                       ql_data_format_name(l->d.format));
+                       ql_data_format_name(format));
     }
-    if (o->task == QL_TASK_CLASSIFY) return ql_example_classified(l->tok, row, where, tokens, o, e);
-    bool seq2seq = o->task == QL_TASK_SEQ2SEQ;
+    if (o->task == QL_TASK_CLASSIFY) return ql_example_classified(tok, row, where, tokens, o, out);
     if (tokens) {
-        return seq2seq ? ql_example_seq2seq_tokens(row, where, o, e)
-                       : ql_example_from_tokens(row, where, o, e);
+        return seq2seq ? ql_example_seq2seq_tokens(row, where, o, out)
+                       : ql_example_from_tokens(row, where, o, out);
     }
     ql_row r;
-    QL_TRY(ql_row_read(row, where, l->d.format, o, &l->memory, &r));
-    return seq2seq ? ql_example_seq2seq(l->tok, &r, where, o, e)
-                   : ql_example_from_row(l->tok, &r, where, o, e);
+    QL_TRY(ql_row_read(row, where, format, o, m, &r));
+    if (texts) *texts = r;
+    return seq2seq ? ql_example_seq2seq(tok, &r, where, o, out)
+                   : ql_example_from_row(tok, &r, where, o, out);
+}
+
+static ql_status make_example(loader *l, const json_t *row, ql_example *e) {
+    ql_problem_note(QL_PROBLEM_ROW);
+    if (l->d.format == QL_DATA_AUTO) {
+        QL_TRY(
+            ql_row_detect(row, l->rows.where, l->o->task, &l->d.format, l->d.why, sizeof l->d.why));
+    }
+    return ql_example_make(l->tok, row, l->rows.where, l->d.format, l->o, &l->memory, NULL, e);
 }
 
 static ql_status add_row(void *user, const json_t *row) {
@@ -127,7 +133,7 @@ static ql_status load_text(loader *l, const char *text, size_t len) {
 }
 
 /* What the options promise must fit the task. */
-static ql_status check_opts(const char *name, const ql_dataset_opts *o) {
+ql_status ql_dataset_opts_check(const char *name, const ql_dataset_opts *o) {
     static const char *const tasks[] = {"causal", "classify", "seq2seq"};
     bool text = o->format == QL_DATA_TEXT;
     bool classes = o->format == QL_DATA_CLASSIFICATION;
@@ -147,16 +153,20 @@ static ql_status check_opts(const char *name, const ql_dataset_opts *o) {
     return QL_OK;
 }
 
+bool ql_dataset_is_text(const char *name, const ql_dataset_opts *o) {
+    if (o->format == QL_DATA_TEXT) return true;
+    return o->format == QL_DATA_AUTO && o->task == QL_TASK_CAUSAL &&
+           ql_text_ends_with(name, ".txt");
+}
+
 static ql_status load_bytes(loader *l, const char *text, size_t len) {
     const ql_dataset_opts *o = l->o;
-    QL_TRY(check_opts(l->rows.name, o));
+    QL_TRY(ql_dataset_opts_check(l->rows.name, o));
     ql_text_skip_mark(&text, &len);
     l->d.format = o->format;
     l->d.task = o->task;
     l->rows.numbers = o->task == QL_TASK_CLASSIFY;
-    bool txt = o->format == QL_DATA_AUTO && o->task == QL_TASK_CAUSAL;
-    if (o->format == QL_DATA_TEXT || (txt && ql_text_ends_with(l->rows.name, ".txt")))
-        return load_text(l, text, len);
+    if (ql_dataset_is_text(l->rows.name, o)) return load_text(l, text, len);
     return ql_rows_read(&l->rows, text, len);
 }
 

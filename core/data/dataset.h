@@ -73,6 +73,7 @@ typedef struct ql_dataset_opts {
     int32_t decoder_start, pad; /* SEQ2SEQ: first decoder id, below 0: the last label moves to the
                                    front; what stands for an ignored label */
     const char *source_prefix;  /* SEQ2SEQ: put in front of every source text; NULL = none   */
+    bool texts_only; /* nothing becomes tokens (checks): conversations need no template */
 } ql_dataset_opts;
 ql_dataset_opts ql_dataset_opts_default(void);
 
@@ -129,6 +130,9 @@ typedef struct ql_label_set {
     size_t cap;
 } ql_label_set;
 QL_NODISCARD ql_status ql_dataset_labels(const char *path, ql_label_set *out);
+/* The same for files with faults: what cannot be read is passed over, and so is a name among
+ * numbers or a number among names. */
+QL_NODISCARD ql_status ql_dataset_labels_seen(const char *path, ql_label_set *out);
 void ql_label_set_free(ql_label_set *s);
 
 /* One training example from qlora.py's (source, target) strings; exposed for its oracle

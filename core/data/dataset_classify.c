@@ -112,6 +112,17 @@ static ql_status find_texts(const json_t *row, const char *where, texts *out) {
                      where);
 }
 
+ql_status ql_row_texts(const json_t *row, const char *where, const char **a, size_t *a_len,
+                       const char **b, size_t *b_len) {
+    texts t = {0};
+    QL_TRY(find_texts(row, where, &t));
+    *a = t.a;
+    *a_len = t.a_len;
+    *b = t.b;
+    *b_len = t.b_len;
+    return QL_OK;
+}
+
 typedef struct encoded {
     ql_ids ids, types;
     int32_t chars;

@@ -83,6 +83,16 @@ QL_NODISCARD ql_status ql_row_add_message(ql_row_memory *m, ql_row *out, const q
 QL_NODISCARD ql_status ql_row_need_answer(const char *where, const char *key, const char *text,
                                           size_t len);
 
+/* A row of a known format to an example of the task; *texts (NULL ok) gets what was read where the
+ * format has texts, and lives as long as `row` and `m`. */
+QL_NODISCARD ql_status ql_example_make(const ql_tokenizer *tok, const json_t *row,
+                                       const char *where, ql_data_format format,
+                                       const ql_dataset_opts *o, ql_row_memory *m, ql_row *texts,
+                                       ql_example *out);
+/* What a format, a task and options promise must fit. `name` is the file's. */
+QL_NODISCARD ql_status ql_dataset_opts_check(const char *name, const ql_dataset_opts *o);
+/* Is the file one text, not rows? */
+bool ql_dataset_is_text(const char *name, const ql_dataset_opts *o);
 /* A row to an example: tokenized, cut, checked. */
 QL_NODISCARD ql_status ql_example_from_row(const ql_tokenizer *tok, const ql_row *row,
                                            const char *where, const ql_dataset_opts *o,
@@ -123,6 +133,9 @@ QL_NODISCARD ql_status ql_row_string(const json_t *row, const char *where, const
 QL_NODISCARD ql_status ql_name_row(ql_status s, const char *where);
 /* A row longer than max_len that may not be cut. */
 QL_NODISCARD ql_status ql_too_long(const char *where, size_t n, size_t limit);
+/* The texts of a classified row; *b NULL = one. */
+QL_NODISCARD ql_status ql_row_texts(const json_t *row, const char *where, const char **a,
+                                    size_t *a_len, const char **b, size_t *b_len);
 /* The answer of a classified row: a name, a number or a truth value. */
 typedef struct ql_row_label {
     const char *name; /* NULL = a number */

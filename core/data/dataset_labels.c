@@ -12,6 +12,8 @@ typedef struct scanner {
     ql_row_list rows;
     ql_label_set set;
     bool numbers; /* some label is a number */
+    bool pass;    /* what is wrong is passed over */
+    int64_t read; /* rows with a label */
 } scanner;
 
 void ql_label_set_free(ql_label_set *s) {
@@ -63,8 +65,10 @@ static void add_number(ql_label_set *s, double x) {
 static ql_status add_row(void *user, const json_t *row) {
     scanner *c = user;
     ql_row_label label;
-    QL_TRY(ql_row_label_read(row, c->rows.where, &label));
-    if (c->rows.row > 1 && c->numbers != !label.name) {
+    ql_status s = ql_row_label_read(row, c->rows.where, &label);
+    if (s != QL_OK) return c->pass ? QL_OK : s;
+    if (c->read++ > 0 && c->numbers != !label.name) {
+        if (c->pass) return QL_OK;
         return QL_REFUSE(QL_PROBLEM_CLASS, "%s: the label is a %s, those before are %s",
                          c->rows.where, label.name ? "name" : "number",
                          label.name ? "numbers" : "names");
@@ -75,10 +79,17 @@ static ql_status add_row(void *user, const json_t *row) {
     return QL_OK;
 }
 
-ql_status ql_dataset_labels(const char *path, ql_label_set *out) {
+static ql_status pass_over(void *user, ql_status s) {
+    (void)user;
+    (void)s;
+    return QL_OK;
+}
+
+static ql_status scan(const char *path, bool pass, ql_label_set *out) {
     ql_map map;
-    scanner c = {.rows = {.name = path, .visit = add_row, .numbers = true}};
+    scanner c = {.rows = {.name = path, .visit = add_row, .numbers = true}, .pass = pass};
     c.rows.user = &c;
+    if (pass) c.rows.refused = pass_over;
     QL_TRY(ql_map_open(path, &map));
     const char *text = map.data ? (const char *)map.data : "";
     size_t len = (size_t)map.size;
@@ -93,4 +104,12 @@ ql_status ql_dataset_labels(const char *path, ql_label_set *out) {
     }
     *out = c.set;
     return QL_OK;
+}
+
+ql_status ql_dataset_labels(const char *path, ql_label_set *out) {
+    return scan(path, false, out);
+}
+
+ql_status ql_dataset_labels_seen(const char *path, ql_label_set *out) {
+    return scan(path, true, out);
 }

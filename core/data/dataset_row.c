@@ -151,7 +151,7 @@ static ql_status read_messages(const json_t *row, const char *where, ql_data_for
         return QL_REFUSE(json_is_array(list) ? QL_PROBLEM_NO_ANSWER : QL_PROBLEM_TYPE,
                          "%s: '%s' must be a list with at least one message", where, key);
     }
-    if (!o->chat && o->task != QL_TASK_SEQ2SEQ) {
+    if (!o->chat && !o->texts_only && o->task != QL_TASK_SEQ2SEQ) {
         return QL_REFUSE(
             QL_PROBLEM_TEMPLATE,
             "%s: conversations need a chat template and the model names none that this "

@@ -49,8 +49,8 @@ static json_t *settings(const ql_trainer *t) {
     } ints[] = {{"batch", o->batch},
                 {"accumulate", o->accumulate},
                 {"max_len", o->max_len},
-                {"packing", o->packing},
-                {"shuffle", o->shuffle},
+                {"packing", o->packing ? 1 + o->shuffle : 0},         /* 2: best fit */
+                {"shuffle", o->shuffle ? 1 + o->group_by_length : 0}, /* 2: by length */
                 {"seed", (int64_t)o->seed},
                 {"data_seed", (int64_t)o->data_seed},
                 {"schedule", o->schedule.kind},

@@ -2,6 +2,7 @@
 #include "core/train/feed.h"
 
 #include "core/base/hostmem.h"
+#include "core/train/pack.h"
 
 /* Room for the longest row on each of the two sides. */
 static ql_status check_lengths(const ql_dataset *data, const ql_train_opts *o, int32_t source) {
@@ -25,23 +26,33 @@ ql_status ql_feed_create(const ql_dataset *data, const ql_train_opts *o, int32_t
                  .max_source_tokens = data->task == QL_TASK_SEQ2SEQ ? o->batch * source : 0,
                  .packing = o->packing,
                  .shuffle = o->shuffle,
+                 .group_by_length = o->group_by_length && o->shuffle && !o->packing,
+                 .step_rows = (int64_t)o->batch * o->accumulate,
                  .seed = o->data_seed,
                  .order_epoch = -1};
     QL_TRY(check_lengths(data, o, source));
     f.order = ql_host_calloc((size_t)data->n + 1, sizeof(int64_t));
-    if (!f.order) return QL_NOMEM("the order of the data");
+    bool fit = o->packing && o->shuffle;
+    if (f.order && fit) f.group = ql_host_calloc((size_t)data->n + 1, sizeof(int32_t));
+    if (!f.order || (fit && !f.group)) {
+        ql_feed_free(&f);
+        return QL_NOMEM("the order of the data");
+    }
     *out = f;
     return QL_OK;
 }
 
 void ql_feed_free(ql_feed *f) {
     ql_host_free(f->order);
+    ql_host_free(f->group);
     f->order = NULL;
+    f->group = NULL;
 }
 
 /* How many examples from `at` on make the next micro-batch. */
 static int32_t take(const ql_feed *f, int64_t at) {
     int32_t count = 0, tokens = 0, source = 0;
+    if (f->group) return f->group[at];
     while (at + count < f->data->n && count < f->batch) {
         const ql_example *e = &f->data->items[f->order[at + count]];
         if (count && tokens + e->n > f->max_tokens) break;
@@ -56,6 +67,11 @@ static int32_t take(const ql_feed *f, int64_t at) {
 static ql_status load_order(ql_feed *f) {
     if (f->order_epoch == f->cursor.epoch) return QL_OK;
     QL_TRY(ql_epoch_order(f->data->n, f->seed, f->cursor.epoch, f->shuffle, f->order));
+    if (f->group_by_length) QL_TRY(ql_group_by_length(f->data, f->step_rows, f->order, f->data->n));
+    if (f->group) {
+        ql_pack_room room = {f->max_tokens, f->max_source_tokens, f->batch};
+        QL_TRY(ql_pack_order(f->data, room, f->order, f->data->n, f->group));
+    }
     f->order_epoch = f->cursor.epoch;
     return QL_OK;
 }

@@ -20,8 +20,10 @@ typedef struct ql_train_opts {
     int32_t accumulate;     /* micro-batches per optimizer step (16)                             */
     int32_t max_len;        /* longest sequence that can occur                                   */
     int32_t max_source_len; /* longest encoder sequence (SEQ2SEQ); 0 = max_len                 */
-    bool packing;           /* fill micro-batches up to batch * max_len tokens                   */
+    bool packing;           /* fill micro-batches up to batch * max_len tokens; with shuffle, the
+                               rows that fit best together                                       */
     bool shuffle;           /* new order each epoch                                              */
+    bool group_by_length;   /* with shuffle, without packing: rows of similar length in a step   */
     int64_t max_steps;      /* optimizer steps; <= 0: from epochs                                */
     double epochs;          /* 3                                                                 */
     ql_schedule schedule;   /* learning rate over steps; total is filled in                      */

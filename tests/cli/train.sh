@@ -277,8 +277,8 @@ train "$tmp/x" --optim lion_4bit
 refused 2 "optim .*lion_8bit"
 train "$tmp/x" --optim sgd_8bit --sgd_momentum 0
 refused 2 'sgd_8bit keeps a momentum'
-train "$tmp/x" --group_by_length true
-refused 2 'known, not available in this version'
+train "$tmp/x" --group_by_length true --shuffle false
+refused 2 '--group_by_length shuffles'
 train "$tmp/x" --neftune_noise_alpha 5
 refused 2 'known, not available in this version'
 train "$tmp/x" --bits 16 --quant_type nf4
