@@ -1,14 +1,14 @@
 /* data_args.c - see data_args.h. */
 #include "tools/data_args.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/fs.h"
 #include "core/base/hostmem.h"
 #include "core/base/json.h"
-#include "core/base/rng.h"
 
+#define KEEP_BYTES      (UINT64_C(256) << 20) /* of tokens in memory; the rest is mapped files */
 #define TEXT_ROW_TOKENS 1024 /* rows of a .txt file when --max_seq_len is not given */
 
 /* ----------------------------------------------------- tokenizer and template */
@@ -100,6 +100,13 @@ static void set_task(const ql_data *d, const ql_arch *arch, ql_dataset_opts *o) 
     o->pad = arch->pad < 0 ? 0 : arch->pad;
 }
 
+/* A folder on a disk for the tokens of large sets: /tmp is often memory. */
+static const char *scratch_dir(void) {
+    const char *named = getenv("TMPDIR");
+    if (named && *named) return named;
+    return ql_dir_exists("/var/tmp") ? "/var/tmp" : "/tmp";
+}
+
 ql_status ql_data_opts(const ql_data_args *a, const ql_data *d, const ql_arch *arch,
                        const char *path, ql_dataset_opts *out) {
     ql_dataset_opts o = ql_dataset_opts_default();
@@ -123,78 +130,9 @@ ql_status ql_data_opts(const ql_data_args *a, const ql_data *d, const ql_arch *a
                                                          : QL_TRUNCATE_ERROR;
     o.source_max_len = (int32_t)a->source_max_len;
     o.target_max_len = (int32_t)a->target_max_len;
+    o.scratch_dir = scratch_dir();
+    o.keep_bytes = KEEP_BYTES;
     *out = o;
-    return QL_OK;
-}
-
-static ql_status load_file(const ql_data_args *a, const ql_data *d, const ql_arch *arch,
-                           const char *path, int64_t max_rows, ql_dataset *out) {
-    ql_dataset_opts o;
-    QL_TRY(ql_data_opts(a, d, arch, path, &o));
-    o.max_rows = max_rows;
-    return ql_dataset_load(path, d->tok, &o, out);
-}
-
-/* -------------------------------------------------------------------- split */
-
-static void count(ql_dataset *d) {
-    d->tokens = d->supervised = 0;
-    d->longest = d->longest_source = 0;
-    for (int64_t i = 0; i < d->n; i++) ql_dataset_count(d, &d->items[i]);
-}
-
-/* --eval_dataset_size: a number of rows, or below 1 a part of them. */
-ql_status ql_split_size(const char *text, int64_t rows, int64_t *out) {
-    char *end;
-    double x = strtod(text, &end);
-    if (end == text || *end || !isfinite(x) || x < 0) {
-        return QL_FAIL(QL_ERR_INVALID,
-                       "--eval_dataset_size takes a number of rows or a part such as 0.01, not "
-                       "'%s'",
-                       text);
-    }
-    *out = x < 1 ? (int64_t)ceil(x * (double)rows) : (int64_t)x;
-    if (*out >= rows) {
-        return QL_FAIL(QL_ERR_INVALID,
-                       "--eval_dataset_size %s sets %lld rows aside, the data set has %lld", text,
-                       (long long)*out, (long long)rows);
-    }
-    return QL_OK;
-}
-
-void ql_split_draw(int64_t rows, int64_t n, uint64_t seed, bool *drawn) {
-    ql_stream stream = ql_stream_make(seed, QL_STREAM_SPLIT, 0);
-    for (int64_t taken = 0; taken < n;) {
-        uint64_t i = ql_stream_below(&stream, (uint64_t)rows);
-        taken += !drawn[i];
-        drawn[i] = true;
-    }
-}
-
-/* Moves `n` rows drawn by `seed` from train to eval; both keep their order. */
-static ql_status split(ql_data *d, int64_t n, uint64_t seed) {
-    ql_dataset *t = &d->train;
-    ql_example *eval = ql_host_calloc((size_t)n, sizeof *eval);
-    bool *drawn = ql_host_calloc((size_t)t->n, sizeof *drawn);
-    if (!eval || !drawn) {
-        ql_host_free(eval);
-        ql_host_free(drawn);
-        return QL_NOMEM("the evaluation rows");
-    }
-    ql_split_draw(t->n, n, seed, drawn);
-    int64_t kept = 0, moved = 0;
-    for (int64_t i = 0; i < t->n; i++) {
-        if (drawn[i])
-            eval[moved++] = t->items[i];
-        else
-            t->items[kept++] = t->items[i];
-    }
-    ql_host_free(drawn);
-    t->n = kept;
-    d->eval = (ql_dataset){.items = eval, .n = n, .format = t->format, .task = t->task};
-    d->has_eval = true;
-    count(t);
-    count(&d->eval);
     return QL_OK;
 }
 
@@ -207,41 +145,14 @@ ql_longest ql_data_longest(const ql_data *d) {
                         larger(d->train.longest_source, d->eval.longest_source)};
 }
 
-/* A table of positions has an end; rotated and relative ones have none. */
-static ql_status check_positions(const ql_arch *arch, ql_longest longest) {
-    int64_t row = arch->body.front.positions ? longest.row : 0;
-    int64_t source = arch->encoder.front.positions ? longest.source : 0;
-    int64_t most = row > source ? row : source;
-    if (most <= arch->max_positions) return QL_OK;
-    return QL_FAIL(
-        QL_ERR_INVALID,
-        "the longest row has %lld tokens, the model has positions for %lld: cut the rows "
-        "with --max_seq_len %lld --truncation right",
-        (long long)most, (long long)arch->max_positions, (long long)arch->max_positions);
-}
-
-ql_status ql_data_load(const ql_data_args *a, const ql_arch *arch, uint64_t seed, ql_data *data) {
-    if (a->eval_dataset && a->eval_size) {
-        return QL_FAIL(QL_ERR_INVALID, "give --eval_dataset or --eval_dataset_size, not both");
-    }
-    QL_TRY(load_file(a, data, arch, a->dataset, a->max_rows, &data->train));
-    if (a->eval_dataset) {
-        QL_TRY(load_file(a, data, arch, a->eval_dataset, 0, &data->eval));
-        data->has_eval = true;
-    }
-    QL_TRY(check_positions(arch, ql_data_longest(data)));
-    if (!a->eval_size) return QL_OK;
-    int64_t n = 0;
-    QL_TRY(ql_split_size(a->eval_size, data->train.n, &n));
-    return n ? split(data, n, seed) : QL_OK;
-}
-
 void ql_data_close(ql_data *d) {
     ql_dataset_free(&d->train);
     ql_dataset_free(&d->eval);
     ql_label_set_free(&d->labels);
     ql_template_close(d->chat);
     ql_tokenizer_close(d->tok);
+    for (int32_t i = 0; i < d->n_sets; i++) ql_host_free(d->sets[i].path);
+    ql_host_free(d->sets);
     *d = (ql_data){0};
 }
 

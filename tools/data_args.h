@@ -18,7 +18,7 @@ typedef struct ql_data_args {
     const char *dataset, *eval_dataset, *eval_size;
     const char *format, *truncation, *train_on;
     const char *task, *source_prefix;
-    int64_t max_rows, max_seq_len, source_max_len, target_max_len, num_labels;
+    int64_t max_rows, max_eval_rows, max_seq_len, source_max_len, target_max_len, num_labels;
     bool train_on_source, packing, shuffle, group_by_length;
 } ql_data_args;
 
@@ -107,7 +107,7 @@ typedef struct ql_data_args {
      .flags = dataset_flags,                                                                       \
      .at = offsetof(T, f.dataset),                                                                 \
      .value = "FILE",                                                                              \
-     .help = ".jsonl .json .csv .tsv .txt"},                                                       \
+     .help = ".jsonl .json .csv .tsv .txt; several: a.jsonl:2,b.jsonl with weights"},              \
         {.name = "task",                                                                           \
          .kind = QL_ARG_CHOICE,                                                                    \
          .at = offsetof(T, f.task),                                                                \
@@ -132,6 +132,14 @@ typedef struct ql_data_args {
          .lo = 0,                                                                                  \
          .hi = 0x1p53,                                                                             \
          .help = "read no more rows of --dataset, 0 = all"},                                       \
+        {.name = "max_eval_samples",                                                               \
+         .kind = QL_ARG_INT,                                                                       \
+         .flags = QL_ARG_ADVANCED,                                                                 \
+         .at = offsetof(T, f.max_eval_rows),                                                       \
+         .fallback = "0",                                                                          \
+         .lo = 0,                                                                                  \
+         .hi = 0x1p53,                                                                             \
+         .help = "evaluate on no more rows, 0 = all"},                                             \
         {.name = "packing",                                                                        \
          .kind = QL_ARG_BOOL,                                                                      \
          .at = offsetof(T, f.packing),                                                             \
@@ -150,11 +158,22 @@ typedef struct ql_data_args {
         .help = "rows of similar length in a step, as qlora.py orders them"                        \
     }
 
+/* One file of --dataset. */
+typedef struct ql_data_set {
+    char *path;       /* owned */
+    double weight;    /* how often an epoch shows its rows */
+    int64_t rows;     /* read */
+    int64_t last_row; /* number of its last row among all */
+    ql_data_format format;
+} ql_data_set;
+
 typedef struct ql_data {
     ql_tokenizer *tok; /* NULL for rows of token ids */
     const ql_template *chat;
     ql_dataset train, eval;
     bool has_eval;
+    ql_data_set *sets; /* [n_sets] files of train */
+    int32_t n_sets;
     ql_label_set labels; /* of a classifier: how many, and their names */
     int32_t stop[4];     /* ids that end an answer */
     int32_t n_stop;
@@ -172,6 +191,8 @@ QL_NODISCARD ql_status ql_data_open(ql_cli *cli, const ql_data_args *a, const ch
  * ids. *out borrows from `a` and `d`. */
 QL_NODISCARD ql_status ql_data_opts(const ql_data_args *a, const ql_data *d, const ql_arch *arch,
                                     const char *path, ql_dataset_opts *out);
+/* The files that a --dataset names, into d->sets. */
+QL_NODISCARD ql_status ql_data_sets_parse(const char *text, ql_data *d);
 /* Reads the rows; belongs to QL_STAGE_DATA. `arch` is the model's, data->labels must be known for a
  * classifier, `seed` decides the split. */
 QL_NODISCARD ql_status ql_data_load(const ql_data_args *a, const ql_arch *arch, uint64_t seed,

@@ -96,13 +96,39 @@ static json_t *labels_json(const ql_job *j) {
     return list;
 }
 
-ql_status ql_data_report_json(const ql_job *j, json_t **out) {
+/* Each file with its weight; one file stands for itself. */
+static ql_status add_files(const ql_job *j, json_t *doc) {
     char hash[17];
-    QL_TRY(file_hash(j->args->data.dataset, hash));
+    json_t *list = json_array();
+    for (int32_t i = 0; i < j->data.n_sets; i++) {
+        const ql_data_set *s = &j->data.sets[i];
+        ql_status st = file_hash(s->path, hash);
+        if (st != QL_OK) {
+            json_decref(list);
+            return st;
+        }
+        json_array_append_new(list,
+                              json_pack("{s:s, s:f, s:I, s:s, s:s}", "file", s->path, "weight",
+                                        s->weight, "rows", (json_int_t)s->rows, "format",
+                                        ql_data_format_name(s->format), "xxh3_64", hash));
+    }
+    json_object_set_new(doc, "file", json_string(j->args->data.dataset));
+    if (j->data.n_sets == 1) json_object_set_new(doc, "xxh3_64", json_string(hash));
+    json_object_set_new(doc, "sets", list);
+    return QL_OK;
+}
+
+ql_status ql_data_report_json(const ql_job *j, json_t **out) {
     json_t *doc = set_json(&j->data.train);
     if (!doc) return QL_NOMEM("data.json");
-    json_object_set_new(doc, "file", json_string(j->args->data.dataset));
-    json_object_set_new(doc, "xxh3_64", json_string(hash));
+    ql_status s = add_files(j, doc);
+    if (s != QL_OK) {
+        json_decref(doc);
+        return s;
+    }
+    double full = 0;
+    if (j->opts.packing && packing_share(j, &full) == QL_OK)
+        json_object_set_new(doc, "packing", json_real(full));
     json_object_set_new(doc, "format", json_string(ql_data_format_name(j->data.train.format)));
     json_object_set_new(doc, "task", json_string(ql_task_name(j->data.train.task)));
     if (j->data.train.task == QL_TASK_CLASSIFY) {

@@ -18,7 +18,12 @@ static ql_exit choose_labels(ql_cli *cli, const ql_job_args *a, const ql_source 
     s = ql_data_check_task(a->data.task, &arch);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_USAGE, s);
     if (arch.task != QL_TASK_CLASSIFY) return QL_EXIT_OK;
-    s = ql_labels_choose(a->data.num_labels, config, a->adapter.from, a->data.dataset, out);
+    ql_data sets = {0}; /* the first of several files says what the classes are */
+    if (a->data.dataset) s = ql_data_sets_parse(a->data.dataset, &sets);
+    if (s == QL_OK)
+        s = ql_labels_choose(a->data.num_labels, config, a->adapter.from,
+                             sets.n_sets ? sets.sets[0].path : NULL, out);
+    ql_data_close(&sets);
     return s == QL_OK ? QL_EXIT_OK : ql_fail(&cli->out, QL_STAGE_DATA, s);
 }
 

@@ -17,7 +17,8 @@ static const char known_flags[] =
     "use_dora init_lora_weights loftq_iter loftq_bits loraplus_lr_ratio modules_to_save "
     "exclude_modules layers_to_transform layers_pattern trainable_token_indices "
     /* data */
-    "dataset dataset_format eval_dataset eval_dataset_size max_train_samples source_max_len "
+    "dataset dataset_format eval_dataset eval_dataset_size max_train_samples max_eval_samples "
+    "source_max_len "
     "target_max_len max_seq_len train_on_source train_on chat_template packing group_by_length "
     "truncation eos_token "
     /* training */

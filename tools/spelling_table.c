@@ -208,8 +208,6 @@ static const ql_spelling rows[] = {
     {"do_mmlu_eval", "false", MAPS, ""},
     {"do_mmlu_eval", "true", REFUSED, "nothing is measured by MMLU while training: leave it out"},
     {"mmlu_split mmlu_dataset max_mmlu_samples mmlu_source_max_len", NULL, NOTED, "MMLU is not measured while training"},
-    {"max_eval_samples", "null", MAPS, ""},
-    {"max_eval_samples", NULL, REFUSED, "write eval_dataset_size, the rows to set aside, or shorten eval_dataset"},
 
     /* ---- Axolotl, LLaMA-Factory, mlx-lm, torchtune: refused with our name */
     {"base_model base_model_config pretrained_model_name_or_path", NULL, FOREIGN, "model_name_or_path"},

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "core/base/fs.h"
@@ -54,6 +55,22 @@ ql_status ql_page_file_create(const char *dir, uint64_t size, ql_page_file **out
 void ql_page_file_close(ql_page_file *f) {
     if (f && f->fd >= 0) close(f->fd);
     ql_host_free(f);
+}
+
+ql_status ql_pages_map(const char *dir, uint64_t size, void **out) {
+    ql_page_file *f;
+    QL_TRY(ql_page_file_create(dir, size, &f));
+    void *p = size <= SIZE_MAX
+                  ? mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0)
+                  : MAP_FAILED;
+    ql_status s = p == MAP_FAILED ? failed(dir, size, "map", errno) : QL_OK;
+    ql_page_file_close(f); /* the mapping keeps the file */
+    if (s == QL_OK) *out = p;
+    return s;
+}
+
+void ql_pages_unmap(void *data, uint64_t size) {
+    if (data) munmap(data, (size_t)size);
 }
 
 static ql_status in_file(const ql_page_file *f, uint64_t off, uint64_t n) {

@@ -22,6 +22,11 @@ QL_NODISCARD ql_status ql_page_file_read(const ql_page_file *f, uint64_t off, vo
 QL_NODISCARD ql_status ql_page_file_write(const ql_page_file *f, uint64_t off, const void *in,
                                           uint64_t n);
 
+/* A page file as memory: `size` zeroed bytes that the system may write to the disk and take out of
+ * memory whenever it needs room. Reserved on the disk at once, so no later write can fail. */
+QL_NODISCARD ql_status ql_pages_map(const char *dir, uint64_t size, void **out);
+void ql_pages_unmap(void *data, uint64_t size); /* NULL ok */
+
 typedef struct ql_io_queue ql_io_queue;
 QL_NODISCARD ql_status ql_io_queue_create(ql_io_queue **out);
 void ql_io_queue_free(ql_io_queue *q); /* finishes what was asked for; NULL ok */

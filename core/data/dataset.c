@@ -1,7 +1,8 @@
 /*
  * dataset.c - a file of examples: rows or plain text to examples of the task; epoch order.
  *
- * Rows are read from the map one at a time; only the examples stay in memory.
+ * Rows are read from the map one at a time; the examples stay in memory, or beyond a limit in
+ * mapped files (row_store.h). A .txt is one text and is held whole.
  */
 #include "core/data/dataset.h"
 
@@ -11,6 +12,7 @@
 #include "core/base/hostmem.h"
 #include "core/base/rng.h"
 #include "core/data/dataset_internal.h"
+#include "core/data/row_store.h"
 
 typedef struct loader {
     ql_row_list rows;
@@ -24,7 +26,8 @@ typedef struct loader {
 void ql_dataset_free(ql_dataset *d) {
     if (!d) return;
     for (int64_t i = 0; i < d->n; i++) ql_example_free(&d->items[i]);
-    ql_host_free(d->items);
+    ql_row_store_drop(d->store, d->items);
+    ql_row_store_free(d->store);
     *d = (ql_dataset){0};
 }
 
@@ -38,7 +41,8 @@ void ql_dataset_count(ql_dataset *d, const ql_example *e) {
 
 static ql_status keep_example(loader *l, ql_example *e) {
     ql_dataset *d = &l->d;
-    ql_status s = ql_host_grow((void **)&d->items, &l->cap, (size_t)d->n + 1, sizeof(ql_example));
+    ql_status s = ql_row_store_grow(d->store, &d->items, &l->cap, (size_t)d->n + 1);
+    if (s == QL_OK && d->store) s = ql_row_store_take(d->store, e);
     if (s != QL_OK) {
         ql_example_free(e);
         return s;
@@ -165,6 +169,7 @@ static ql_status load_bytes(loader *l, const char *text, size_t len) {
     ql_text_skip_mark(&text, &len);
     l->d.format = o->format;
     l->d.task = o->task;
+    if (o->scratch_dir) QL_TRY(ql_row_store_create(o->scratch_dir, o->keep_bytes, &l->d.store));
     l->rows.numbers = o->task == QL_TASK_CLASSIFY;
     if (ql_dataset_is_text(l->rows.name, o)) return load_text(l, text, len);
     return ql_rows_read(&l->rows, text, len);

@@ -73,6 +73,8 @@ typedef struct ql_dataset_opts {
     int32_t decoder_start, pad; /* SEQ2SEQ: first decoder id, below 0: the last label moves to the
                                    front; what stands for an ignored label */
     const char *source_prefix;  /* SEQ2SEQ: put in front of every source text; NULL = none   */
+    const char *scratch_dir; /* where tokens go beyond keep_bytes of them; NULL = all in memory */
+    uint64_t keep_bytes;
     bool texts_only; /* nothing becomes tokens (checks): conversations need no template */
 } ql_dataset_opts;
 ql_dataset_opts ql_dataset_opts_default(void);
@@ -94,6 +96,7 @@ typedef struct ql_example {
     int32_t supervised; /* targets that count                                      */
     int32_t chars;      /* characters of the texts before they became tokens; rows of ids: tokens */
     int64_t row;        /* from 1, in the file; blank lines are not counted        */
+    bool borrowed;      /* the block belongs to the set's store or to another example */
 } ql_example;
 typedef struct ql_dataset {
     ql_example *items;
@@ -103,7 +106,8 @@ typedef struct ql_dataset {
     bool weighted; /* some example has weights */
     ql_data_format format;
     ql_task task;
-    char why[QL_WHY_MAX]; /* what decided the format; "" = it was named */
+    char why[QL_WHY_MAX];       /* what decided the format; "" = it was named */
+    struct ql_row_store *store; /* where tokens are that memory does not hold; NULL = nowhere */
 } ql_dataset;
 /* tok may be NULL for QL_DATA_TOKENS. .txt: the whole file is cut into rows of max_len tokens (a
  * last short piece is kept when it has a target). */
@@ -115,6 +119,18 @@ QL_NODISCARD ql_status ql_dataset_parse(const char *name, const char *text, size
                                         const ql_tokenizer *tok, const ql_dataset_opts *o,
                                         ql_dataset *out);
 void ql_dataset_free(ql_dataset *d);
+/* `from` behind the rows of `to`; its rows are numbered on from those of `to` (row keys stay
+ * different). from is empty then, also on failure. Both have one task. */
+QL_NODISCARD ql_status ql_dataset_append(ql_dataset *to, ql_dataset *from);
+/* How often an epoch shows the rows numbered up to last_row (and above the weight before). */
+typedef struct ql_row_weight {
+    int64_t last_row;
+    double weight; /* above 0: 2 = twice, 0.5 = a half, drawn by seed */
+} ql_row_weight;
+QL_NODISCARD ql_status ql_dataset_weigh(ql_dataset *d, const ql_row_weight *weights, int32_t n,
+                                        uint64_t seed);
+/* Sets the counts anew from the items. */
+void ql_dataset_recount(ql_dataset *d);
 /* Adds one example to the counts (tokens, supervised, longest). */
 void ql_dataset_count(ql_dataset *d, const ql_example *e);
 /* One number for everything that training sees of the rows: ids, labels, weights, answers, their

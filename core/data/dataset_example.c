@@ -14,7 +14,7 @@
 
 void ql_example_free(ql_example *e) {
     if (!e) return;
-    ql_host_free(e->ids);
+    if (!e->borrowed) ql_host_free(e->ids);
     *e = (ql_example){0};
 }
 
