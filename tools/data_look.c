@@ -83,7 +83,7 @@ static ql_status open_model(ql_cli *cli, ql_look *l, json_t **config) {
     if (tokenizer) {
         QL_TRY(ql_data_open(cli, &named, tokenizer, &l->data));
     } else {
-        QL_TRY(ql_choose_template(a->data.chat_template, NULL, &cli->out, &l->data.chat));
+        QL_TRY(ql_choose_template(&a->data.chat, NULL, &cli->out, &l->data.chat));
     }
     if (a->model && ql_dir_exists(a->model))
         QL_TRY(read_config(a->model, &l->arch, config, &l->has_arch));
