@@ -233,6 +233,7 @@ static ql_exit train(session *s) {
     }
     ql_watch_start(&s->watch, &s->cli->out, ql_trainer_done(s->trainer),
                    ql_trainer_total(s->trainer));
+    s->watch.paged_bytes = s->job.plan.page_in + s->job.plan.page_out;
     code = ql_session_run(s);
     if (code != QL_EXIT_OK) return code;
     st = load_best(s);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -142,6 +143,21 @@ ql_exit ql_fail(ql_out *o, ql_stage stage, ql_status s) {
     return ql_exit_for(stage, s);
 }
 
+/* Columns of the terminal on stderr; many where nobody says. */
+static int terminal_width(void) {
+    struct winsize w;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 1 ? w.ws_col - 1 : 10000;
+}
+
+size_t ql_text_fit(const char *text, int columns) {
+    size_t n = 0;
+    for (; text[n]; n++) {
+        bool first = ((unsigned char)text[n] & 0xC0) != 0x80; /* the first byte of a character */
+        if (first && columns-- <= 0) break;
+    }
+    return n;
+}
+
 void ql_progress(ql_out *o, bool milestone, const char *fmt, ...) {
     if (o->quiet) return;
     double now = ql_now_s();
@@ -149,11 +165,16 @@ void ql_progress(ql_out *o, bool milestone, const char *fmt, ...) {
     if (!milestone && !due) return;
     o->last_s = now;
     va_list ap;
-    if (o->live) fputs("\r\033[K", stderr);
+    char line[512];
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
-    if (!o->live) fputc('\n', stderr);
+    if (o->live) {
+        line[ql_text_fit(line, terminal_width())] = '\0';
+        fprintf(stderr, "\r\033[K%s", line);
+    } else {
+        fprintf(stderr, "%s\n", line);
+    }
     o->line = o->live;
     fflush(stderr);
 }

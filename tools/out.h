@@ -68,6 +68,9 @@ QL_NODISCARD ql_exit ql_fail(ql_out *o, ql_stage stage, ql_status s);
 /* Progress. On a terminal the line is rewritten, at most ten times a second; elsewhere a line is
  * printed when `milestone` (one per logging step) or when ten seconds passed since the last. */
 void ql_progress(ql_out *o, bool milestone, const char *fmt, ...) QL_PRINTF(3, 4);
+/* Bytes of the first `columns` characters of UTF-8 text, or of all: a live line that wrapped could
+ * not be rewritten. */
+size_t ql_text_fit(const char *text, int columns);
 /* Leaves the live line as it is and starts a new one. */
 void ql_progress_end(ql_out *o);
 

@@ -114,8 +114,7 @@ static json_t *line_of(const ql_session *s, const ql_step_metrics *m, bool with_
     json_object_set_new(line, "supervised", json_integer(m->supervised));
     json_object_set_new(line, "tok_s", json_real(s->watch.tok_s));
     json_object_set_new(line, "mem_bytes", json_integer((json_int_t)ql_engine_peak(s->job.dev)));
-    uint64_t paged = s->job.plan.page_in + s->job.plan.page_out;
-    json_object_set_new(line, "paged_bytes", json_integer((json_int_t)paged));
+    json_object_set_new(line, "paged_bytes", json_integer((json_int_t)s->watch.paged_bytes));
     json_object_set_new(line, "eta_s", json_real(s->watch.eta_s));
     if (m->skipped) json_object_set_new(line, "skipped", json_true());
     if (s->warning[0]) json_object_set_new(line, "warning", json_string(s->warning));

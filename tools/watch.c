@@ -20,13 +20,15 @@ void ql_watch_step(ql_watch *w, const ql_step_metrics *m, double seconds) {
 
 void ql_watch_show(ql_watch *w, const ql_step_metrics *m, bool milestone, uint64_t mem_bytes) {
     if (!milestone && !w->out->live) return;
-    char eval[32] = "";
+    char eval[32] = "", paged[64] = "";
     if (w->has_eval) snprintf(eval, sizeof eval, "  eval %.4f", w->eval_loss);
+    if (w->paged_bytes)
+        snprintf(paged, sizeof paged, "  paged %s/step", ql_text_bytes(w->paged_bytes).s);
     double part = w->total ? 100.0 * (double)m->step / (double)w->total : 0;
-    ql_progress(w->out, milestone,
-                "step  %lld/%lld  %.1f %%  loss %.4f%s  lr %.2e  |g| %.3f  %s tok/s  %s  ETA %s%s",
-                (long long)m->step, (long long)w->total, part, m->loss, eval, m->lr, m->grad_norm,
-                ql_text_count((int64_t)w->tok_s).s, ql_text_bytes(mem_bytes).s,
-                ql_text_seconds(w->eta_s).s,
-                m->skipped ? "  skipped: a gradient is not finite" : "");
+    ql_progress(
+        w->out, milestone,
+        "step  %lld/%lld  %.1f %%  loss %.4f%s  lr %.2e  |g| %.3f  %s tok/s  %s%s  ETA %s%s",
+        (long long)m->step, (long long)w->total, part, m->loss, eval, m->lr, m->grad_norm,
+        ql_text_count((int64_t)w->tok_s).s, ql_text_bytes(mem_bytes).s, paged,
+        ql_text_seconds(w->eta_s).s, m->skipped ? "  skipped: a gradient is not finite" : "");
 }

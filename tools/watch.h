@@ -9,8 +9,9 @@ typedef struct ql_watch {
     ql_out *out;
     int64_t first, total; /* steps done at the start of this process; of the whole run */
     double start_s;
-    int64_t tokens;      /* of this process     */
-    double tok_s, eta_s; /* of the last step; of the whole run */
+    int64_t tokens;       /* of this process     */
+    double tok_s, eta_s;  /* of the last step; of the whole run */
+    uint64_t paged_bytes; /* moved between host and device in a step, as planned */
     bool has_eval;
     double eval_loss;
 } ql_watch;

@@ -156,9 +156,11 @@ static void scalars_and_texts_are_read_back(void **state) {
     assert_true(field(v, 8, NULL, &tensor));
     assert_true(field(tensor, 1, &bits, NULL) && bits == 7);
     assert_true(field(tensor, 8, NULL, &got) && got.n == 300 && got.p[299] == 'x');
-    slice metadata, plugin, name;
-    assert_true(field(v, 9, NULL, &metadata) && field(metadata, 1, NULL, &plugin));
-    assert_true(field(plugin, 1, NULL, &name) && text_is(name, "text"));
+    slice metadata = {NULL, 0}, plugin = {NULL, 0}, name = {NULL, 0};
+    assert_true(field(v, 9, NULL, &metadata));
+    assert_true(field(metadata, 1, NULL, &plugin));
+    assert_true(field(plugin, 1, NULL, &name));
+    assert_true(text_is(name, "text"));
     ql_host_free(file);
     assert_int_equal(remove(path), 0);
 }

@@ -51,10 +51,22 @@ static void no_failure_has_exit_code_zero(void **state) {
     }
 }
 
+static void a_live_line_is_cut_between_characters(void **state) {
+    (void)state;
+    assert_int_equal(ql_text_fit("step  1/2", 100), 9);
+    assert_int_equal(ql_text_fit("step  1/2", 4), 4);
+    assert_int_equal(ql_text_fit("a \xC2\xB7 b", 3), 4); /* the dot has two bytes */
+    assert_int_equal(ql_text_fit("a \xC2\xB7 b", 2), 2);
+    assert_int_equal(ql_text_fit("\xE2\x82\xAC", 1), 3);
+    assert_int_equal(ql_text_fit("", 5), 0);
+    assert_int_equal(ql_text_fit("abc", 0), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exit_codes_follow_the_stage),
         cmocka_unit_test(no_failure_has_exit_code_zero),
+        cmocka_unit_test(a_live_line_is_cut_between_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
