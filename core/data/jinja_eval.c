@@ -138,10 +138,8 @@ ql_status ql_jslice(ql_jrun *r, ql_jval v, const ql_jval part[3], ql_jval *out) 
         QL_TRY(resolve(r, part, (int64_t)ql_jpoints(v.u.s), &s));
         return slice_text(r, v.u.s, &s, out);
     }
-    if (v.kind != QL_JLIST || v.u.list->shape >= QL_JSHAPE_VIEW) {
-        *out = (ql_jval){.kind = QL_JUNDEFINED};
-        return QL_OK;
-    }
+    if (v.kind != QL_JLIST || v.u.list->shape >= QL_JSHAPE_VIEW)
+        return ql_jfail(r, "a slice of '%s'", ql_jtype(v));
     ql_jlist *l;
     ql_jshape shape = v.u.list->shape == QL_JSHAPE_RANGE ? QL_JSHAPE_LIST : v.u.list->shape;
     QL_TRY(resolve(r, part, (int64_t)v.u.list->n, &s));

@@ -128,7 +128,8 @@ static ql_status filtered(ql_jrun *r, const ql_jnode *n, ql_jlist *all, ql_jlist
     return QL_OK;
 }
 
-static ql_status iterations(ql_jrun *r, ql_jloop *loop, ql_jbuf *out) {
+/* *ended: some round came to its end, without break or continue. */
+static ql_status iterations(ql_jrun *r, ql_jloop *loop, ql_jbuf *out, bool *ended) {
     static const ql_jstr LOOP = {.s = "loop", .n = 4};
     const ql_jval self = {.kind = QL_JLOOP, .u.loop = loop};
     size_t n = loop->items->n;
@@ -138,6 +139,7 @@ static ql_status iterations(ql_jrun *r, ql_jloop *loop, ql_jbuf *out) {
         QL_TRY(assign(r, loop->node->a, loop->items->items[loop->at]));
         QL_TRY(ql_jexec(r, loop->node->body, out));
         bool stop = r->flow == QL_JFLOW_BREAK;
+        *ended = *ended || r->flow == QL_JFLOW_ON;
         r->flow = QL_JFLOW_ON;
         if (stop) break;
     }
@@ -155,9 +157,10 @@ ql_status ql_jrun_loop(ql_jrun *r, const ql_jnode *n, ql_jscope *around, ql_jval
     QL_TRY(filtered(r, n, all, &items));
     QL_TRY(ql_jalloc(r, 1, sizeof *loop, &loop));
     *loop = (ql_jloop){.node = n, .scope = around, .items = items, .depth = depth};
-    QL_TRY(iterations(r, loop, out));
+    bool ended = false;
+    QL_TRY(iterations(r, loop, out, &ended));
     r->scope = around;
-    if (items->n == 0 && n->c) {
+    if (!ended && n->c) { /* as jinja2 compiles it: also after a break in the first round */
         QL_TRY(ql_jscope_new(r, around, &r->scope));
         QL_TRY(ql_jexec(r, n->c, out));
     }

@@ -134,7 +134,10 @@ ql_status ql_jpercent(ql_jrun *r, const ql_jstr *s, ql_jval values, const ql_jar
         QL_TRY(put_value(r, &b, &f, v));
         begin = at;
     }
-    if (used < n && !by_name && !named && (tuple || values.kind != QL_JDICT))
+    /* Python asks only whether values could have been looked up by name: lists can */
+    bool mapping = values.kind == QL_JDICT || values.kind == QL_JLIST ||
+                   values.kind == QL_JUNDEFINED || values.kind == QL_JNAMESPACE;
+    if (used < n && !by_name && !named && (tuple || !mapping))
         return ql_jfail(r, "not all arguments converted during string formatting");
     QL_TRY(ql_jput_part(r, &b, s, begin, s->n - begin));
     return ql_jbuf_take(r, &b, out);

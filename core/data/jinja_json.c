@@ -9,8 +9,6 @@
 #include "core/data/jinja_run.h"
 #include "core/data/text.h"
 
-#define JSON_DEPTH 100
-
 /* --------------------------------------------------------------------- from JSON */
 
 static ql_status string_value(ql_jrun *r, const char *s, size_t n, uint16_t origin, ql_jval *out) {
@@ -60,8 +58,8 @@ ql_status ql_jfrom_json(ql_jrun *r, const json_t *j, uint16_t origin, ql_jval *o
         return string_value(r, json_string_value(j), json_string_length(j), origin, out);
     case JSON_ARRAY:
     case JSON_OBJECT:
-        if (r->value_depth >= JSON_DEPTH)
-            return QL_FAIL(QL_ERR_FORMAT, "a value is nested more than %d deep", JSON_DEPTH);
+        if (r->value_depth >= QL_JVALUE_DEPTH)
+            return QL_FAIL(QL_ERR_FORMAT, "a value is nested more than %d deep", QL_JVALUE_DEPTH);
         r->value_depth++;
         QL_TRY(json_is_array(j) ? from_array(r, j, origin, out) : from_object(r, j, origin, out));
         r->value_depth--;
@@ -237,7 +235,7 @@ static ql_status dump_dict(dumper *d, ql_jval v, int level) {
 
 static ql_status dump(dumper *d, ql_jval v, int level) {
     QL_TRY(ql_jstep(d->r, 1));
-    if (level > JSON_DEPTH) return ql_jfail(d->r, "values are nested more than 100 deep");
+    if (level > QL_JVALUE_DEPTH) return ql_jfail(d->r, "values are nested more than 100 deep");
     switch ((ql_jkind)v.kind) {
     case QL_JNONE: return put(d, "null", v.origin);
     case QL_JBOOL: return put(d, v.u.b ? "true" : "false", v.origin);

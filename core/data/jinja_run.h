@@ -17,13 +17,16 @@ typedef struct ql_jscope {
     size_t n, cap;
 } ql_jscope;
 
+#define QL_JVALUE_DEPTH 100
+
 typedef struct ql_jrun {
     ql_arena arena;
     size_t bytes;
     uint64_t steps;
     int depth;
-    int line; /* of the node that is being evaluated */
-    int value_depth;
+    int line;                                         /* of the node that is being evaluated */
+    int value_depth;                                  /* of values inside values */
+    const struct ql_jdict *printing[QL_JVALUE_DEPTH]; /* namespaces whose text is being made */
     const ql_jinja_input *in;
     ql_jscope *scope;
     ql_jval block; /* text of the block that filters are applied to */

@@ -27,7 +27,7 @@ static ql_status cased(ql_jrun *r, ql_jval v, bool upper, bool *out) {
 }
 
 static bool callable(ql_jval v) {
-    return v.kind == QL_JFUNCTION || v.kind == QL_JLOOP ||
+    return v.kind == QL_JFUNCTION || v.kind == QL_JLOOP || v.kind == QL_JUNDEFINED ||
            (v.kind == QL_JCYCLER && v.u.cycler->joiner);
 }
 

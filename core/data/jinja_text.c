@@ -240,6 +240,8 @@ static ql_status put_range(ql_jrun *r, ql_jbuf *b, ql_jval v) {
 static ql_status put_dict(ql_jrun *r, ql_jbuf *b, ql_jval v) {
     const ql_jdict *d = v.u.dict;
     if (v.kind == QL_JNAMESPACE) QL_TRY(ql_jput(r, b, "<Namespace ", 11, v.origin));
+    for (int i = 0; i + 1 < r->value_depth; i++) /* a namespace may hold itself */
+        if (r->printing[i] == d) return ql_jput(r, b, "{...}>", 6, v.origin);
     QL_TRY(ql_jput(r, b, "{", 1, v.origin));
     for (size_t i = 0; i < d->n; i++) {
         if (i) QL_TRY(ql_jput(r, b, ", ", 2, v.origin));
@@ -253,8 +255,9 @@ static ql_status put_dict(ql_jrun *r, ql_jbuf *b, ql_jval v) {
 
 /* Values inside values: str and repr are the same. */
 static ql_status put_nested(ql_jrun *r, ql_jbuf *b, ql_jval v) {
-    if (r->value_depth >= 100) return ql_jfail(r, "values are nested more than 100 deep");
-    r->value_depth++;
+    if (r->value_depth >= QL_JVALUE_DEPTH)
+        return ql_jfail(r, "values are nested more than 100 deep");
+    r->printing[r->value_depth++] = v.kind == QL_JNAMESPACE ? v.u.dict : NULL;
     bool range = v.kind == QL_JLIST && v.u.list->shape == QL_JSHAPE_RANGE;
     ql_status s = range                ? put_range(r, b, v)
                   : v.kind == QL_JLIST ? put_list(r, b, v)

@@ -127,16 +127,17 @@ static ql_status filter_truncate(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jv
     int64_t length, leeway;
     QL_TRY(ql_jtext(r, "...", QL_ORIGIN_TEMPLATE, &p[2]));
     QL_TRY(ql_jbind(r, "truncate", a, "length killwords end leeway", 0, p));
-    QL_TRY(ql_jneed_str(r, "truncate", v, &s));
     QL_TRY(ql_jneed_str(r, "truncate", p[2], &end));
     QL_TRY(ql_jneed_int(r, "truncate", p[0], &length));
     if (p[3].kind == QL_JNONE) p[3] = ql_jint(5);
     QL_TRY(ql_jneed_int(r, "truncate", p[3], &leeway));
-    int64_t points = (int64_t)ql_jpoints(s), marks = (int64_t)ql_jpoints(end);
+    int64_t points, marks = (int64_t)ql_jpoints(end);
+    QL_TRY(ql_jlength(r, v, &points));
     if (length < marks || leeway < 0 || length > INT32_MAX || leeway > INT32_MAX)
         return ql_jfail(r, "truncate: a length of %lld", (long long)length);
-    *out = ql_jstring(s);
+    *out = v; /* short values of any kind stay as they are */
     if (points <= length + leeway) return QL_OK;
+    QL_TRY(ql_jneed_str(r, "truncate", v, &s));
     size_t keep = ql_jpoint_offset(s, (size_t)(length - marks));
     if (!ql_jtruth(p[1])) { /* to the last whole word */
         size_t space = keep;

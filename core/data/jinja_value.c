@@ -7,8 +7,6 @@
 
 #include "core/data/jinja_run.h"
 
-#define VALUE_DEPTH 100
-
 ql_jval ql_jbool(bool b) {
     return (ql_jval){.kind = QL_JBOOL, .u.b = b};
 }
@@ -189,7 +187,8 @@ ql_status ql_jequal(ql_jrun *r, ql_jval a, ql_jval b, bool *out) {
         return QL_OK;
     }
     QL_TRY(ql_jstep(r, 1));
-    if (r->value_depth >= VALUE_DEPTH) return ql_jfail(r, "values are nested more than 100 deep");
+    if (r->value_depth >= QL_JVALUE_DEPTH)
+        return ql_jfail(r, "values are nested more than 100 deep");
     r->value_depth++;
     ql_status s = a.kind == QL_JLIST ? equal_lists(r, a.u.list, b.u.list, out)
                                      : equal_dicts(r, a.u.dict, b.u.dict, out);
@@ -198,7 +197,8 @@ ql_status ql_jequal(ql_jrun *r, ql_jval a, ql_jval b, bool *out) {
 }
 
 static ql_status order_lists(ql_jrun *r, const ql_jlist *a, const ql_jlist *b, int *out) {
-    if (r->value_depth >= VALUE_DEPTH) return ql_jfail(r, "values are nested more than 100 deep");
+    if (r->value_depth >= QL_JVALUE_DEPTH)
+        return ql_jfail(r, "values are nested more than 100 deep");
     r->value_depth++;
     *out = 0;
     ql_status s = QL_OK;

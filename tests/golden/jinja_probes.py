@@ -182,6 +182,8 @@ STATEMENTS = [
     "{% set ns = namespace() %}{% set ns.a = [1] %}{% set ns.a = ns.a + [2] %}{{ ns.a }}",
     "{% for i in l %}{% set y = i %}{% endfor %}{{ y }}|{{ i }}|{{ loop }}",
     "{% for i in l %}{{ loop }}{% endfor %}",
+    "{% for i in l %}{% continue %}{% else %}none{% endfor %}{% for i in l %}{% if i < 3 %}{% break %}{% endif %}{% else %}none{% endfor %}",
+    "{% for i in l %}{% break %}{% else %}none{% endfor %}{% set ns = namespace() %}{% set ns.a = [ns] %}{{ ns }}{{ '10' % l }}",
     "{% for m in messages %}{% if loop.first %}{{ m.role }}{% elif not loop.last %}x{% else %}{{ m['content'] }}{% endif %}{% endfor %}",
     "{% for i in l|sort|reverse %}{{ i }}{% endfor %}",
     "{% set g = l|map('string') %}{% for i in g %}{{ i }}{% endfor %}{% for i in g %}{{ i }}{% endfor %}|{{ 'y' if g else 'n' }}",

@@ -13,6 +13,13 @@ from jinja_probes import PROBES, VARIABLES
 from jinja_templates import CONVERSATIONS, TEMPLATES
 
 
+def fnv1a(text):
+    h = 0xCBF29CE484222325
+    for byte in text.encode():
+        h = (h ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return h
+
+
 def write(path, rows):
     with open(path, "w", encoding="utf-8") as f:
         for row in rows:
@@ -24,12 +31,17 @@ def main():
     folder = sys.argv[1]
     rows = [{"conversations": {"v": VARIABLES}}]
     for text in PROBES:
-        rows.append({"t": text, "c": "v", **render(env, text, VARIABLES)})
+        result = render(env, text, VARIABLES)
+        result.pop("e", None)
+        rows.append({"t": text, **result})
     write(os.path.join(folder, "probes.jsonl"), rows)
     rows = [{"conversations": CONVERSATIONS}]
     for text, names in TEMPLATES:
+        results = {}
         for name in names:
-            rows.append({"t": text, "c": name, **render(env, text, CONVERSATIONS[name])})
+            out = render(env, text, CONVERSATIONS[name]).get("o")
+            results[name] = None if out is None else f"{fnv1a(out):016x}"
+        rows.append({"t": text, "r": results})
     write(os.path.join(folder, "templates.jsonl"), rows)
 
 
