@@ -9,6 +9,7 @@
 #include "core/model/encode.h"
 #include "core/quant/explain.h"
 #include "core/quant/stored.h"
+#include "tools/bits_args.h"
 #include "tools/cli.h"
 #include "tools/engine.h"
 #include "tools/model_args.h"
@@ -19,6 +20,8 @@ typedef struct options {
     const char *explain;
     const char *format;
     ql_quant_args quant;
+    ql_bits_args bits;
+    ql_bpw chosen; /* of --target_bpw */
     int64_t draws;
     bool quantize_head;
 } options;
@@ -49,7 +52,7 @@ static ql_status quant_options(const ql_cli *cli, const options *o, ql_quant_opt
     if (o->tensor && o->quant.by_layer)
         return QL_FAIL(QL_ERR_INVALID, "--bits_by_layer goes with -m; one tensor takes --bits");
     /* With rules, what is stored is known only when the tensors are. */
-    return o->quant.by_layer ? QL_OK : check_format(o, out);
+    return o->quant.by_layer || o->bits.target > 0 ? QL_OK : check_format(o, out);
 }
 
 /* ------------------------------------------------------------------- folder */
@@ -117,11 +120,12 @@ static ql_exit quantize_folder(ql_cli *cli, const options *o, const ql_quant_opt
              (double)r.bytes_in / 1048576.0, (double)r.bytes_out / 1048576.0, o->output_dir);
     return ql_print_json(
         &cli->out,
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:f}", "output_dir", o->output_dir,
-                  "quant_type", type, "tensors", (json_int_t)r.tensors, "quantized",
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:s?, s:f, s:f}", "output_dir",
+                  o->output_dir, "quant_type", type, "tensors", (json_int_t)r.tensors, "quantized",
                   (json_int_t)r.quantized, "bytes_in", (json_int_t)r.bytes_in, "bytes_out",
                   (json_int_t)r.bytes_out, "quantized_bytes", (json_int_t)r.coded_bytes, "types",
-                  types_json(&r), "bits_per_weight", r.bits_per_weight, "rel_error", r.rel_error));
+                  types_json(&r), "bits_by_layer", o->quant.by_layer, "bits_per_weight",
+                  r.bits_per_weight, "rel_error", r.rel_error));
 }
 
 /* --------------------------------------------------------------- one tensor */
@@ -271,14 +275,33 @@ static ql_status check_mode(const options *o) {
     return QL_OK;
 }
 
+/* --target_bpw becomes rules by name. */
+static ql_status choose_bits(ql_cli *cli, options *o, const ql_quant_opts *q) {
+    if (o->bits.target == 0) return QL_OK;
+    if (o->tensor)
+        return QL_FAIL(QL_ERR_INVALID, "--target_bpw goes with -m; one tensor takes --bits");
+    const ql_bits_request r = {.model = o->model,
+                               .tokenizer = o->model,
+                               .quant = *q,
+                               .quantize_head = o->quantize_head,
+                               .requantize = true};
+    QL_TRY(ql_bits_args_choose(cli, &o->bits, &r, &o->chosen));
+    o->quant.by_layer = o->chosen.rules;
+    return QL_OK;
+}
+
 static ql_exit run(ql_cli *cli, void *opts) {
-    const options *o = opts;
+    options *o = opts;
     ql_quant_opts q;
     ql_status s = check_mode(o);
     if (s == QL_OK && o->explain) return explain(cli, o);
     if (s == QL_OK) s = quant_options(cli, o, &q);
     if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_USAGE, s);
-    return o->model ? quantize_folder(cli, o, &q) : quantize_tensor(cli, o, &q);
+    s = choose_bits(cli, o, &q);
+    if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
+    ql_exit code = o->model ? quantize_folder(cli, o, &q) : quantize_tensor(cli, o, &q);
+    ql_bpw_free(&o->chosen);
+    return code;
 }
 
 #define OF(field) offsetof(options, field)
@@ -296,6 +319,7 @@ static const ql_arg args[] = {
      .help = "folder that is written"},
     QL_QUANT_ARGS(options, quant, "4",
                   "2 (nf2), 3 (nf3), 4 (nf4) or 8 (llm_int8) when --quant_type is not given"),
+    QL_BITS_ARGS(options, bits),
     {.name = "format",
      .kind = QL_ARG_CHOICE,
      .at = OF(format),

@@ -27,16 +27,36 @@ static ql_exit choose_labels(ql_cli *cli, const ql_job_args *a, const ql_source 
     return s == QL_OK ? QL_EXIT_OK : ql_fail(&cli->out, QL_STAGE_DATA, s);
 }
 
+/* --target_bpw: the rules that were chosen go into *o, which borrows them from *b. */
+static ql_status choose_bits(ql_cli *cli, const ql_job_args *a, ql_model_opts *o, ql_bpw *b) {
+    if (a->bits.target == 0) return QL_OK;
+    if (a->train.full)
+        return QL_FAIL(QL_ERR_INVALID, "--full trains all weights; none is quantized");
+    const ql_bits_request r = {.model = a->model.model,
+                               .tokenizer = ql_model_args_tokenizer(&a->model),
+                               .quant = o->quant,
+                               .quantize_head = a->model.quantize_head};
+    QL_TRY(ql_bits_args_choose(cli, &a->bits, &r, b));
+    o->bits_by_layer = b->rules;
+    return QL_OK;
+}
+
 static ql_exit open_model(ql_cli *cli, const ql_job_args *a, bool shapes, ql_job *j) {
     ql_model_opts o;
     ql_source *source;
+    ql_bpw chosen = {0};
     ql_status s = ql_model_args_opts(cli, &a->model, &o);
+    if (s == QL_OK) s = choose_bits(cli, a, &o, &chosen);
     if (s == QL_OK && a->train.full && a->adapter.from)
         s = QL_FAIL(QL_ERR_INVALID, "--full trains all weights; it takes no adapter");
     if (s == QL_OK) s = ql_model_args_source(&a->model, shapes, &source);
-    if (s != QL_OK) return ql_fail(&cli->out, QL_STAGE_MODEL, s);
+    if (s != QL_OK) {
+        ql_bpw_free(&chosen);
+        return ql_fail(&cli->out, QL_STAGE_MODEL, s);
+    }
     ql_exit code = choose_labels(cli, a, source, &j->data.labels);
     if (code != QL_EXIT_OK) {
+        ql_bpw_free(&chosen);
         ql_source_close(source);
         return code;
     }
@@ -44,6 +64,7 @@ static ql_exit open_model(ql_cli *cli, const ql_job_args *a, bool shapes, ql_job
     o.optimizer = true;
     o.n_labels = j->data.labels.n;
     s = ql_model_open(source, &o, &j->model);
+    ql_bpw_free(&chosen);
     return s == QL_OK ? QL_EXIT_OK : ql_fail(&cli->out, QL_STAGE_MODEL, s);
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/train/budget.h"
 #include "tools/adapter_args.h"
+#include "tools/bits_args.h"
 #include "tools/loftq_args.h"
 #include "tools/model_args.h"
 #include "tools/sampler.h"
@@ -14,6 +15,7 @@
 
 typedef struct ql_job_args {
     ql_model_args model;
+    ql_bits_args bits;
     ql_adapter_args adapter;
     ql_loftq_args loftq;
     ql_data_args data;
@@ -22,9 +24,10 @@ typedef struct ql_job_args {
 } ql_job_args;
 
 #define QL_JOB_ARGS(T, f, dataset_flags)                                                           \
-    QL_MODEL_ARGS(T, f.model, "4", "4, 8, or 16 = as the files hold it"),                          \
-        QL_DATA_ARGS(T, f.data, dataset_flags), QL_ADAPTER_ARGS(T, f.adapter),                     \
-        QL_LOFTQ_ARGS(T, f.loftq), QL_TRAIN_ARGS(T, f.train), QL_SAMPLE_ARGS(T, f.sample)
+    QL_MODEL_ARGS(T, f.model, "4", "2, 3, 4, 8, or 16 = as the files hold it"),                    \
+        QL_BITS_ARGS(T, f.bits), QL_DATA_ARGS(T, f.data, dataset_flags),                           \
+        QL_ADAPTER_ARGS(T, f.adapter), QL_LOFTQ_ARGS(T, f.loftq), QL_TRAIN_ARGS(T, f.train),       \
+        QL_SAMPLE_ARGS(T, f.sample)
 
 typedef struct ql_job {
     const ql_job_args *args;

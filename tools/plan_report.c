@@ -154,6 +154,8 @@ ql_status ql_plan_json(const ql_job *j, json_t **out) {
     json_object_set_new(doc, "quantized_bytes",
                         json_integer((json_int_t)ql_model_quantized_bytes(m)));
     json_object_set_new(doc, "types", ql_model_types_json(m));
+    if (m->opts.bits_by_layer)
+        json_object_set_new(doc, "bits_by_layer", json_string(m->opts.bits_by_layer));
     json_object_set_new(doc, "compute_dtype",
                         json_string(j->opts.compute == QL_BF16 ? "bf16" : "fp32"));
     json_object_set_new(doc, "optimizer_resident", json_boolean(j->plan.page_in == 0));
