@@ -25,9 +25,9 @@ int32_t ql_length_quantile(const ql_check_report *r, double share) {
 
 /* ---------------------------------------------------------------------- rows */
 
-ql_status ql_lost_tokens(const ql_look *l, const ql_walk_row *row, ql_data_format format,
-                         int32_t **out, int32_t *n) {
+ql_status ql_lost_tokens(const ql_look *l, const ql_walk_row *row, int32_t **out, int32_t *n) {
     ql_dataset_opts o = l->o;
+    ql_data_format format = o.format;
     ql_row_memory memory = {0};
     ql_example e = {0};
     *out = NULL;
@@ -35,6 +35,8 @@ ql_status ql_lost_tokens(const ql_look *l, const ql_walk_row *row, ql_data_forma
     bool cut = o.task == QL_TASK_CAUSAL && o.max_len > 0 && o.truncation == QL_TRUNCATE_RIGHT;
     if (!cut || !row->object || row->example->n < o.max_len) return QL_OK;
     o.max_len = 0;
+    if (format == QL_DATA_AUTO)
+        QL_TRY(ql_row_detect(row->object, row->where, o.task, &format, NULL, 0));
     ql_status s =
         ql_example_make(l->data.tok, row->object, row->where, format, &o, &memory, NULL, &e);
     if (s == QL_OK && e.n > row->example->n) {
@@ -68,7 +70,7 @@ static void put_tokens(ql_html *h, const ql_look *l, const ql_walk_row *row) {
     ql_html_tokens_begin(h);
     for (int32_t i = 0; i < e->n_source; i++) put_token(h, l, "off", e->source, i);
     for (int32_t i = 0; i < e->n; i++) put_token(h, l, ql_token_class(l, e, i), e->ids, i);
-    if (ql_lost_tokens(l, row, l->o.format, &lost, &n) == QL_OK)
+    if (ql_lost_tokens(l, row, &lost, &n) == QL_OK)
         for (int32_t i = 0; i < n; i++) put_token(h, l, "cut", lost, i);
     ql_host_free(lost);
     ql_html_tokens_end(h);

@@ -11,8 +11,8 @@ void ql_page_row(ql_html *h, const ql_look *l, const ql_walk_row *row, const cha
 void ql_page_report(ql_html *h, const ql_look *l, const ql_check_report *r);
 
 /* Tokens that --max_seq_len took from the row's right side; *out owned, NULL = none. */
-QL_NODISCARD ql_status ql_lost_tokens(const ql_look *l, const ql_walk_row *row,
-                                      ql_data_format format, int32_t **out, int32_t *n);
+QL_NODISCARD ql_status ql_lost_tokens(const ql_look *l, const ql_walk_row *row, int32_t **out,
+                                      int32_t *n);
 
 /* The length below which `share` of the rows are; sorts r->lengths. */
 int32_t ql_length_quantile(const ql_check_report *r, double share);

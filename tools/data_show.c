@@ -179,7 +179,7 @@ static ql_status print_example(const show *s, const ql_walk_row *r) {
     int32_t *lost, n;
     if (e->n_source) QL_TRY(print_tokens(s, e->source, e->n_source, "off", e, &last));
     QL_TRY(print_tokens(s, e->ids, e->n, NULL, e, &last));
-    QL_TRY(ql_lost_tokens(s->l, r, s->walk.format, &lost, &n));
+    QL_TRY(ql_lost_tokens(s->l, r, &lost, &n));
     ql_status st = lost ? print_tokens(s, lost, n, "cut", e, &last) : QL_OK;
     ql_host_free(lost);
     putchar('\n');

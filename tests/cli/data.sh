@@ -100,6 +100,10 @@ assert 'class="t-eos"' in open(f"{sys.argv[1]}/show.html").read()
 assert "template-marker" in open(f"{sys.argv[1]}/check.html").read()
 P
 
+run data check "$tmp/clean.jsonl" -m "$tok" --max_seq_len 160 --truncation right --html "$tmp/cut.html"
+expect_rc 3
+grep -q 'class="t-cut"[^>]*>l</span>' "$tmp/cut.html" || fail 'what was cut should be on the page'
+
 # tasks without a model: by the rows
 printf 'sentence\tlabel\n"good\tyes\nbad\tno\n' >"$tmp/glue.tsv"
 run data show "$tmp/glue.tsv" --json
