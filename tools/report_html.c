@@ -89,7 +89,7 @@ void ql_report_pairs(ql_html *h, json_t *object) {
 static double *running_mean(const ql_column *c) {
     if (c->n < SMOOTH_FROM) return NULL;
     double *out = ql_host_calloc(c->n, sizeof *out);
-    double keep = 1 - 2 / ((double)(c->n / SMOOTH_PART) + 2), mean = 0, weight = 0;
+    double keep = 1 - 2 / ((double)c->n / SMOOTH_PART + 2), mean = 0, weight = 0;
     for (size_t i = 0; out && i < c->n; i++) {
         bool finite = isfinite(c->value[i]);
         if (finite) {
