@@ -27,6 +27,7 @@ static const ql_arg args[] = {
      .help = "folder with tokenizer files, or a .gguf  [the model's]"},
     {.name = "ignore",
      .kind = QL_ARG_TEXT,
+     .flags = QL_ARG_LIST,
      .at = OF(ignore),
      .value = "KIND,...",
      .help = "check, stats: kinds of problems that are none"},

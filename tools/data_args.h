@@ -104,7 +104,7 @@ typedef struct ql_data_args {
 #define QL_DATA_ARGS(T, f, dataset_flags)                                                          \
     {.name = "dataset",                                                                            \
      .kind = QL_ARG_TEXT,                                                                          \
-     .flags = dataset_flags,                                                                       \
+     .flags = (dataset_flags) | QL_ARG_LIST,                                                       \
      .at = offsetof(T, f.dataset),                                                                 \
      .value = "FILE",                                                                              \
      .help = ".jsonl .json .csv .tsv .txt; several: a.jsonl:2,b.jsonl with weights"},              \

@@ -28,9 +28,10 @@ expect_out '^learning_rate: 0\.0001$'
 
 # --- what is printed reads back to the same, as YAML and as JSON, for every command
 rows="$tmp/rows.jsonl"
-for command in train plan eval generate quantize merge tokenize template info selftest bench verify; do
+for command in train plan data eval generate quantize loftq merge tokenize template info report selftest bench verify; do
     what=
     [ $command != bench ] || what=ops
+    [ $command != data ] || what=check
     run $command $what --threads 2 --print_config
     expect_rc 0
     cp "$tmp/out" "$tmp/first.yaml"
@@ -147,6 +148,10 @@ expect_rc 0
 expect_out '^lora_r: 8$'
 expect_out '^lora_target_modules: "model.layers.0.mlp.down_proj,'
 
+printf 'dataset: [a.jsonl:2, b.jsonl]\n' >"$tmp/run.yaml"
+run train -c "$tmp/run.yaml" --print_config
+expect_rc 0
+expect_out '^dataset: "a.jsonl:2,b.jsonl"$'
 printf 'init_lora_weights: loftq\nloftq_config: {loftq_bits: 2, loftq_iter: 3}\n' >"$tmp/run.yaml"
 run train -c "$tmp/run.yaml" --print_config
 expect_rc 0
@@ -157,7 +162,7 @@ expect_out '^loftq_iter: "?3'
 python3 - "$here/../../tools/spelling_table.c" "$qlora" "$here/other_names.txt" <<'PY' || fail 'a row names no flag'
 import re, subprocess, sys
 flags = set()
-for command in "train plan eval generate quantize merge tokenize template info selftest bench verify".split():
+for command in "train plan data eval generate quantize loftq merge tokenize template info selftest bench verify".split():
     text = subprocess.run([sys.argv[2], command, "--help", "all"], capture_output=True, text=True).stdout
     flags |= set(re.findall(r"^ +(?:-\w, )?--(\w+)", text, re.M))
 assert {"lora_r", "seed", "window"} <= flags, flags
