@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/base/hostmem.h"
+#include "core/data/space.h"
 #include "core/data/template.h"
 
 typedef struct encoder {
@@ -15,6 +16,7 @@ typedef struct encoder {
     ql_ids *ids, *turn;
     bool space_prefix; /* a SentencePiece vocabulary puts its space mark in front of each text */
     bool continues;    /* the text now gathered follows other text without a mark between      */
+    bool strips;       /* the mark before took the white space that follows                    */
     size_t begin, end; /* text gathered, not yet encoded                                       */
     size_t message;    /* whose answer the text is; 0 = nobody's                                */
 } encoder;
@@ -66,16 +68,35 @@ static ql_status mark_id(const encoder *e, const ql_rendered *r, const ql_span *
     return QL_OK;
 }
 
+/* White space that the marks around a text take with them. */
+static void strip_left(encoder *e, const char *text, size_t end) {
+    size_t n = 0;
+    while (e->strips && e->begin < end && (n = ql_space_at(text + e->begin, end - e->begin)) > 0)
+        e->begin += n;
+    e->strips = e->strips && e->begin == end;
+}
+
+static void strip_right(encoder *e, const char *text) {
+    size_t n;
+    while (e->end > e->begin && (n = ql_space_before(text + e->begin, e->end - e->begin)) > 0)
+        e->end -= n;
+}
+
 static ql_status encode_span(encoder *e, const ql_rendered *r, const ql_span *s) {
     int32_t id = -1;
+    bool left = false, right = false;
     if (s->mark) QL_TRY(mark_id(e, r, s, &id));
+    if (id >= 0) ql_tokenizer_strips(e->tok, id, &left, &right);
+    if (left) strip_right(e, r->text);
     if (id >= 0 || s->turn != e->message) QL_TRY(flush(e, r->text));
     e->message = s->turn;
+    if (id < 0) strip_left(e, r->text, s->end);
     e->end = s->end;
     if (id < 0) return QL_OK;
     QL_TRY(push(e->ids, id));
     QL_TRY(push_turn(e));
     e->begin = s->end;
+    e->strips = right;
     e->continues = false;
     return QL_OK;
 }

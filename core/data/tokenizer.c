@@ -108,6 +108,8 @@ ql_status ql_tokenizer_add(ql_tokenizer *t, const ql_added_spec *spec, const cha
     p->added = true;
     p->outside = outside;
     p->special = spec->special;
+    p->lstrip = spec->lstrip;
+    p->rstrip = spec->rstrip;
     ql_added token = {.id = (int32_t)spec->id,
                       .special = spec->special,
                       .single_word = spec->single_word,
@@ -363,6 +365,12 @@ const char *ql_tokenizer_piece(const ql_tokenizer *t, int32_t id) {
 
 bool ql_tokenizer_is_special(const ql_tokenizer *t, int32_t id) {
     return ql_tokenizer_piece(t, id) && t->vocab.pieces[id].special;
+}
+
+void ql_tokenizer_strips(const ql_tokenizer *t, int32_t id, bool *left, bool *right) {
+    bool known = ql_tokenizer_piece(t, id) != NULL;
+    *left = known && t->vocab.pieces[id].lstrip;
+    *right = known && t->vocab.pieces[id].rstrip;
 }
 
 bool ql_tokenizer_adds_bos(const ql_tokenizer *t) {

@@ -68,6 +68,8 @@ int32_t ql_tokenizer_id(const ql_tokenizer *t, const char *piece); /* -1 = not i
 const char *ql_tokenizer_piece(const ql_tokenizer *t,
                                int32_t id); /* as stored; NULL = no such id */
 bool ql_tokenizer_is_special(const ql_tokenizer *t, int32_t id);
+/* Does an added token take the white space before it, or behind it? */
+void ql_tokenizer_strips(const ql_tokenizer *t, int32_t id, bool *left, bool *right);
 /* Whether ADD_SPECIAL puts bos in front of a single text, or eos after it (T5). */
 bool ql_tokenizer_adds_bos(const ql_tokenizer *t);
 bool ql_tokenizer_adds_eos(const ql_tokenizer *t);

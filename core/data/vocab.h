@@ -18,9 +18,10 @@
 typedef struct ql_piece {
     const char *s; /* NUL-terminated copy; NULL = no such id */
     uint32_t len;
-    bool special; /* dropped by a decoder that skips special tokens */
-    bool added;   /* found in the text before anything else         */
-    bool outside; /* an added token that the model does not know    */
+    bool special;        /* dropped by a decoder that skips special tokens */
+    bool lstrip, rstrip; /* an added token that takes the white space on that side */
+    bool added;          /* found in the text before anything else         */
+    bool outside;        /* an added token that the model does not know    */
 } ql_piece;
 
 typedef struct ql_vocab { /* zeroed = empty */

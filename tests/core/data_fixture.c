@@ -51,6 +51,24 @@ ql_tokenizer *fixture_byte_tokenizer(void) {
     return open_or_fail(QL_TEST_DATA "/tokenizer-bytes");
 }
 
+ql_tokenizer *fixture_byte_tokenizer_stripping(const char *token) {
+    char folder[] = "/tmp/qlora-test-XXXXXX", path[64];
+    json_error_t err;
+    json_t *doc = json_load_file(QL_TEST_DATA "/tokenizer-bytes/tokenizer.json", 0, &err), *item;
+    size_t i;
+    if (!doc || !mkdtemp(folder)) fail_msg("%s", err.text);
+    json_array_foreach(json_object_get(doc, "added_tokens"), i, item) {
+        if (strcmp(json_string_value(json_object_get(item, "content")), token) == 0)
+            assert_int_equal(json_object_set_new(item, "rstrip", json_true()), 0);
+    }
+    (void)snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    assert_int_equal(json_dump_file(doc, path, 0), 0);
+    json_decref(doc);
+    ql_tokenizer *tok = open_or_fail(folder);
+    assert_int_equal(ql_dir_remove(folder), QL_OK);
+    return tok;
+}
+
 ql_tokenizer *fixture_byte_tokenizer_with(const char *post_processor) {
     char folder[] = "/tmp/qlora-test-XXXXXX", path[64];
     json_error_t err;

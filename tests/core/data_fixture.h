@@ -18,6 +18,8 @@ json_t *fixture_shared_lines(const char *name); /* below shared/fixtures */
 
 /* tests/data/tokenizer-bytes: the id of byte b is b + 4. */
 ql_tokenizer *fixture_byte_tokenizer(void);
+/* The same with an added token that takes the white space on its right. */
+ql_tokenizer *fixture_byte_tokenizer_stripping(const char *token);
 /* The same with another post-processor, a JSON object as in tokenizer.json. */
 ql_tokenizer *fixture_byte_tokenizer_with(const char *post_processor);
 #define FIXTURE_BERT "{\"type\":\"BertProcessing\",\"sep\":[\"</s>\",1],\"cls\":[\"<s>\",0]}"

@@ -365,6 +365,28 @@ static void contents_never_become_marks_of_an_own_template(void **state) {
     ql_tokenizer_close(tok);
 }
 
+/* Phi's "<|end|>" is such a mark: the end of line behind it is no token. */
+static void a_mark_takes_white_space_as_in_the_whole_text(void **state) {
+    (void)state;
+    const ql_message m[] = {QL_MESSAGE("user", "x", 1), QL_MESSAGE("assistant", " A", 2)};
+    ql_tokenizer *tok = fixture_byte_tokenizer_stripping("<|im_end|>");
+    ql_template *t = open_own("{% for message in messages %}" CHATML_TURN, NULL, tok);
+    ql_rendered r;
+    ql_ids ids = {0}, whole = {0};
+    assert_int_equal(ql_template_render(t, m, 2, false, "", "", &r), QL_OK);
+    assert_int_equal(ql_rendered_encode(&r, tok, &ids, NULL), QL_OK);
+    assert_int_equal(ql_tokenizer_encode(tok, r.text, r.len, QL_ENCODE_PARSE_SPECIAL, &whole),
+                     QL_OK);
+    assert_int_equal(ids.n, whole.n);
+    assert_memory_equal(ids.ids, whole.ids, whole.n * sizeof(int32_t));
+    assert_true(fixture_bytes_equal(ids.ids, ids.n, "\3user\nx\4\3assistant\n A\4"));
+    ql_rendered_free(&r);
+    ql_ids_free(&ids);
+    ql_ids_free(&whole);
+    ql_template_close(t);
+    ql_tokenizer_close(tok);
+}
+
 /* ----------------------------------------------------------------------- refusals */
 
 static void answers_that_cannot_be_told_are_refused(void **state) {
@@ -432,6 +454,7 @@ int main(void) {
         cmocka_unit_test(generation_blocks_say_what_is_learned),
         cmocka_unit_test(the_date_is_fixed_unless_it_is_given),
         cmocka_unit_test(contents_never_become_marks_of_an_own_template),
+        cmocka_unit_test(a_mark_takes_white_space_as_in_the_whole_text),
         cmocka_unit_test(answers_that_cannot_be_told_are_refused),
         cmocka_unit_test(running_out_of_memory_leaks_nothing),
     };
