@@ -136,7 +136,7 @@ __kernel void attn_fwd(MAT(q), MAT(k), MAT(v), MAT(o), MAT(lse), SPEC) {
     float top = -INFINITY, sum = 0.0f, slope;
     for (int j0 = lo; j0 < hi; j0 += QL_WG) {
         int j = j0 + l, n = hi - j0 < QL_WG ? hi - j0 : QL_WG;
-        barrier(CLK_LOCAL_MEM_FENCE); /* qs is there; p of the last tile was read */
+        LOCAL_SYNC; /* qs is there; p of the last tile was read */
         float z = -INFINITY;
         if (j < hi) {
             z = dot_row(qs, k, t.k0 + j, (long)hk * dim, dim);
@@ -149,7 +149,7 @@ __kernel void attn_fwd(MAT(q), MAT(k), MAT(v), MAT(o), MAT(lse), SPEC) {
         float shrink = old == -INFINITY ? 0.0f : ql_exp(old - top);
         sum = sum * shrink + group_sum(e, tmp);
         p[l] = j < hi ? e * keep_of(&s, row, head, j) : 0.0f;
-        barrier(CLK_LOCAL_MEM_FENCE);
+        LOCAL_SYNC;
         for (int d = l; d < dim_v; d += QL_WG) {
             float acc = os[d] * shrink;
             for (int i = 0; i < n; i++) acc += p[i] * load(v, t.k0 + j0 + i, (long)hk * dim_v + d);
@@ -211,7 +211,7 @@ __kernel void attn_bwd_q(MAT(q), MAT(k), MAT(v), MAT(o), MAT(lse), MAT(d_o), MAT
                 at_bucket[l] =
                     bucket_of(&s, s.bias == BIAS_TABLE ? j - position : position - j);
         }
-        barrier(CLK_LOCAL_MEM_FENCE);
+        LOCAL_SYNC;
         for (int d = l; d < dim; d += QL_WG) {
             float a = acc[d];
             for (int i = 0; i < n; i++) a += ds[i] * load(k, t.k0 + j0 + i, (long)hk * dim + d);
@@ -278,7 +278,7 @@ __kernel void attn_bwd_kv(MAT(q), MAT(k), MAT(v), MAT(lse), MAT(d_o), MAT(delta)
                 pk[l] = p * keep;
                 if (s.bias == BIAS_DISENT) at_bucket[l] = bucket_of(&s, shift + i - j);
             }
-            barrier(CLK_LOCAL_MEM_FENCE);
+            LOCAL_SYNC;
             for (int d = l; d < dim; d += QL_WG) {
                 float a = acc[d];
                 for (int r = 0; r < n; r++)

@@ -10,6 +10,10 @@
  * Functions are QL_FN (program.c: inlined by force).
  * Built without any relaxed mathematics: NaN and infinity must survive.
  */
+#ifndef LOCAL_SYNC /* a test takes the barriers away to see that their absence is noticed */
+#define LOCAL_SYNC barrier(CLK_LOCAL_MEM_FENCE)
+#endif
+
 #define T_NONE (-1) /* an absent operand */
 #define T_F32  0    /* the values of ql_dtype */
 #define T_F16  1
@@ -143,24 +147,24 @@ QL_FN uint rng_word(const uint key[2], mat rows, long row, uint lane, uint colum
 
 QL_FN float group_sum(float v, __local float *tmp) {
     int l = (int)get_local_id(0);
-    barrier(CLK_LOCAL_MEM_FENCE);
+    LOCAL_SYNC;
     tmp[l] = v;
-    barrier(CLK_LOCAL_MEM_FENCE);
+    LOCAL_SYNC;
     for (int width = QL_WG / 2; width > 0; width /= 2) {
         if (l < width) tmp[l] += tmp[l + width];
-        barrier(CLK_LOCAL_MEM_FENCE);
+        LOCAL_SYNC;
     }
     return tmp[0];
 }
 /* The largest; NaN is passed over. */
 QL_FN float group_max(float v, __local float *tmp) {
     int l = (int)get_local_id(0);
-    barrier(CLK_LOCAL_MEM_FENCE);
+    LOCAL_SYNC;
     tmp[l] = v;
-    barrier(CLK_LOCAL_MEM_FENCE);
+    LOCAL_SYNC;
     for (int width = QL_WG / 2; width > 0; width /= 2) {
         if (l < width) tmp[l] = tmp[l + width] > tmp[l] ? tmp[l + width] : tmp[l];
-        barrier(CLK_LOCAL_MEM_FENCE);
+        LOCAL_SYNC;
     }
     return tmp[0];
 }

@@ -83,10 +83,10 @@ __kernel void gemm(MAT(a), MAT(b), MAT(c), MAT(bias), const long M, const long N
     for (int i = 0; i < RM; i++)
         for (int j = 0; j < RN; j++) acc[i][j] = 0.0f;
     for (long k0 = 0; k0 < K; k0 += TK) {
-        barrier(CLK_LOCAL_MEM_FENCE);
+        LOCAL_SYNC;
         load_tile(a, batch * stride_a, m0, M, a_m, k0, K, a_k, TM, as);
         load_tile(b, batch * stride_b, n0, N, b_n, k0, K, b_k, TN, bs);
-        barrier(CLK_LOCAL_MEM_FENCE);
+        LOCAL_SYNC;
         multiply_tiles(as, bs, acc);
     }
     store_tile(c, batch * stride_c, bias, m0, M, n0, N, alpha, beta, acc);
@@ -104,10 +104,10 @@ __kernel void gemm_q(MAT(x), QMAT(w), MAT(y), MAT(bias), const long M, const lon
     for (int i = 0; i < RM; i++)
         for (int j = 0; j < RN; j++) acc[i][j] = 0.0f;
     for (long k0 = 0; k0 < K; k0 += TK) {
-        barrier(CLK_LOCAL_MEM_FENCE);
+        LOCAL_SYNC;
         load_tile(x, 0, m0, M, x.ld, k0, K, 1, TM, as);
         decode_tile(&w, n0, N, k0, K, trans, bs);
-        barrier(CLK_LOCAL_MEM_FENCE);
+        LOCAL_SYNC;
         multiply_tiles(as, bs, acc);
     }
     store_tile(y, 0, bias, m0, M, n0, N, alpha, beta, acc);

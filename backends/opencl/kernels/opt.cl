@@ -115,7 +115,7 @@ __kernel void opt_step8(MAT(p), MAT(g), MAT(m), MAT(v), MAT(m_absmax), MAT(v_abs
         map_m[i] = m.t == T_U8 ? load_at(code8_m, i) : 0.0f;
         map_v[i] = v.t == T_U8 ? load_at(code8_v, i) : 0.0f;
     }
-    barrier(CLK_LOCAL_MEM_FENCE);
+    LOCAL_SYNC;
     for (int i = 0; i < BLOCK / QL_WG; i++) {
         long e = first + i * QL_WG;
         mi[i] = 0.0f;

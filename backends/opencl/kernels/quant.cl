@@ -73,7 +73,7 @@ QL_FN void cuts_of_table(mat table, int n, int cuda, __local float *cut,
         nf4 = nf4 && v == ql_nf4_table[i];
     }
     if (l < n) code[place] = (uchar)l;
-    barrier(CLK_LOCAL_MEM_FENCE);
+    LOCAL_SYNC;
     if (n > 0 && l >= n && l < 16) code[l] = code[n - 1];
     if (n > 0 && l < 16) {
         bool between = l + 1 < n;
@@ -127,7 +127,7 @@ __kernel void quant_codes(MAT(w), MAT(scale), MAT(zero), MAT(table), MAT(codes),
     for (int i = l; i < 256; i += QL_WG) map[i] = nearest && bits == 8 ? load_at(table, i) : 0.0f;
     cuts_of_table(table, nearest && bits <= 4 ? 1 << bits : 0, cuda, cut, sorted);
     for (int i = 0; fp4_cuda && i < 16; i++) fp4_cuda = load_at(table, i) == ql_fp4_table[i];
-    barrier(CLK_LOCAL_MEM_FENCE);
+    LOCAL_SYNC;
     long e0 = (long)get_global_id(0) * 8, have = -1;
     ulong bytes = 0; /* up to 8 bytes of codes, the first one lowest */
     rule r;
