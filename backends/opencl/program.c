@@ -40,11 +40,13 @@ static void write_options(const ql_cl_device *d, bool straddles, char out[512]) 
              t->tn, t->tk, t->rm, t->rn, more ? more : "");
 }
 
-/* Everything is inlined by force: PoCL 3.1 loses pointers to local memory on their way into a
- * function that it keeps as one. */
+/* Everything is inlined by force, unless options say otherwise: PoCL 3.1 loses pointers to local
+ * memory on their way into a function that it keeps as one. */
 static ql_cl_source prefix(void) {
     static const char text[] = "#pragma OPENCL FP_CONTRACT OFF\n"
-                               "#define QL_FN __attribute__((always_inline)) static inline\n";
+                               "#ifndef QL_FN\n"
+                               "#define QL_FN __attribute__((always_inline)) static inline\n"
+                               "#endif\n";
     return (ql_cl_source){text, sizeof text - 1};
 }
 
