@@ -57,7 +57,7 @@ void ql_cl_buffer_free(ql_buffer *base) {
             free(base->host);
         }
     }
-    for (int i = 0; i < b->n_pieces; i++)
+    for (int i = 0; b->piece && i < b->n_pieces; i++)
         if (b->piece[i]) clReleaseMemObject(b->piece[i]);
     if (b->counted) ledger_give(d, b->counted);
     free(b->piece);
