@@ -30,27 +30,26 @@ static json_t *summary(const ql_run_data *r) {
 }
 
 /* The page of the runs that were read. */
-static ql_exit write_page(ql_cli *cli, const ql_run_data *const *runs, size_t n,
-                          const char *output) {
+static ql_exit write_page(ql_cli *cli, const ql_run_data *read, size_t n, const char *output) {
+    const ql_run_data *runs[QL_REPORT_MAX_RUNS] = {NULL};
+    for (size_t i = 0; i < n; i++) runs[i] = &read[i];
     char path[QL_PATH_MAX];
     ql_status st =
-        output ? ql_path_join(path, "", output) : ql_path_join(path, runs[0]->dir, "report.html");
+        output ? ql_path_join(path, "", output) : ql_path_join(path, read->dir, "report.html");
     if (st == QL_OK) st = ql_report_write(runs, n, path);
     if (st != QL_OK) return ql_fail(&cli->out, QL_STAGE_RUN, st);
     json_t *list = json_array();
-    for (size_t i = 0; i < n; i++) json_array_append_new(list, summary(runs[i]));
+    for (size_t i = 0; i < n; i++) json_array_append_new(list, summary(&read[i]));
     ql_print(&cli->out, "%s\n", path);
     return ql_print_json(&cli->out, json_pack("{s:s, s:o}", "output", path, "runs", list));
 }
 
 static ql_exit read_and_write(ql_cli *cli, const options *o, ql_run_data *read, size_t n) {
-    const ql_run_data *runs[QL_REPORT_MAX_RUNS];
     for (size_t i = 0; i < n; i++) {
         ql_status st = ql_run_read(o->runs[i], &read[i]);
         if (st != QL_OK) return ql_fail(&cli->out, QL_STAGE_DATA, st);
-        runs[i] = &read[i];
     }
-    return write_page(cli, runs, n, o->output);
+    return write_page(cli, read, n, o->output);
 }
 
 static ql_exit run(ql_cli *cli, void *opts) {

@@ -195,7 +195,7 @@ static ql_status finish(const char *where, const encoded *v, const ql_dataset_op
 
 ql_status ql_example_classified(const ql_tokenizer *tok, const json_t *row, const char *where,
                                 bool tokens, const ql_dataset_opts *o, ql_example *out) {
-    ql_row_label label;
+    ql_row_label label = {0};
     ql_example e = {0};
     encoded v = {0};
     QL_TRY(ql_row_label_read(row, where, &label));

@@ -125,7 +125,7 @@ static ql_status parameters(ql_jparser *p, ql_jnode *n) {
             QL_TRY(ql_jparse_expression(p, true, &value));
             QL_TRY(ql_jnode_named(p, n, name->name, value));
         } else if (n->n_named) {
-            return ql_jparse_error(p, "a default value, as the parameter before has one");
+            return QL_JPARSE_ERROR(p, "a default value, as the parameter before has one");
         }
     }
     return QL_OK;
@@ -152,7 +152,7 @@ static ql_status parse_macro(ql_jparser *p, ql_jnode *n) {
 static ql_status parse_call(ql_jparser *p, ql_jnode *n) {
     if (ql_jnext_is(p, QL_JT_OPERATOR, "(")) QL_TRY(parameters(p, n));
     QL_TRY(ql_jparse_expression(p, true, &n->b));
-    if (n->b->kind != QL_JN_CALL) return ql_jparse_error(p, "a call in front");
+    if (n->b->kind != QL_JN_CALL) return QL_JPARSE_ERROR(p, "a call in front");
     QL_TRY(ql_jtext_of(p, "caller", 6, &n->name));
     return macro_body(p, n, "endcall");
 }
@@ -182,7 +182,7 @@ static ql_status parse_generation(ql_jparser *p, ql_jnode *n) {
 
 static ql_status parse_jump(ql_jparser *p, ql_jnode *n) {
     (void)n;
-    if (p->loops == 0) return ql_jparse_error(p, "a loop around break or continue");
+    if (p->loops == 0) return QL_JPARSE_ERROR(p, "a loop around break or continue");
     return end_of_tag(p);
 }
 
@@ -211,7 +211,7 @@ static ql_status statement(ql_jparser *p, const ql_jnode **out) {
         *out = n;
         return BLOCKS[i].parse(p, n);
     }
-    return ql_jparse_error(p, "a block that is known (if, for, set, macro, call, filter, with, "
+    return QL_JPARSE_ERROR(p, "a block that is known (if, for, set, macro, call, filter, with, "
                               "generation, break, continue, raw)");
 }
 
@@ -251,7 +251,7 @@ static ql_status body(ql_jparser *p, const char *const *ends, const ql_jnode **o
         const ql_jnode *item = NULL;
         if (ql_jpeek(p)->kind == QL_JT_END) {
             while (ends && ends[1]) ends++; /* the one that closes */
-            if (ends) return ql_jparse_error(p, *ends);
+            if (ends) return QL_JPARSE_ERROR(p, *ends);
             break;
         }
         if (ql_jpeek(p)->kind == QL_JT_TEXT) {

@@ -9,15 +9,15 @@
 /* -------------------------------------------------------------------- arguments */
 
 ql_status ql_jneed_str(ql_jrun *r, const char *what, ql_jval v, const ql_jstr **out) {
-    if (v.kind != QL_JSTR) return ql_jfail(r, "%s needs a text, not %s", what, ql_jtype(v));
+    if (v.kind != QL_JSTR) return QL_JFAIL(r, "%s needs a text, not %s", what, ql_jtype(v));
     *out = v.u.s;
     return QL_OK;
 }
 
 ql_status ql_jneed_int(ql_jrun *r, const char *what, ql_jval v, int64_t *out) {
-    if (v.kind == QL_JUNDEFINED) return ql_jundefined_error(r, v);
+    if (v.kind == QL_JUNDEFINED) return QL_JUNDEFINED_ERROR(r, v);
     if (!ql_jis_integer(v))
-        return ql_jfail(r, "%s needs a whole number, not %s", what, ql_jtype(v));
+        return QL_JFAIL(r, "%s needs a whole number, not %s", what, ql_jtype(v));
     *out = ql_jas_int(v);
     return QL_OK;
 }
@@ -43,7 +43,7 @@ ql_status ql_jbind(ql_jrun *r, const char *what, const ql_jargs *a, const char *
                    size_t required, ql_jval *out) {
     uint32_t given = 0;
     if (a->n > parameters(spec))
-        return ql_jfail(r, "%s takes at most %zu arguments, not %zu", what, parameters(spec), a->n);
+        return QL_JFAIL(r, "%s takes at most %zu arguments, not %zu", what, parameters(spec), a->n);
     for (size_t i = 0; i < a->n; i++) {
         out[i] = a->v[i];
         given |= 1u << i;
@@ -51,14 +51,14 @@ ql_status ql_jbind(ql_jrun *r, const char *what, const ql_jargs *a, const char *
     for (size_t i = 0; i < a->n_named; i++) {
         size_t at = parameter(spec, a->names[i]);
         if (at == SIZE_MAX || (given & 1u << at)) {
-            return ql_jfail(r, "%s takes no argument '%.*s' here", what,
+            return QL_JFAIL(r, "%s takes no argument '%.*s' here", what,
                             a->names[i]->n < 40 ? (int)a->names[i]->n : 40, a->names[i]->s);
         }
         out[at] = a->named[i];
         given |= 1u << at;
     }
     for (size_t i = 0; i < required; i++)
-        if (!(given & 1u << i)) return ql_jfail(r, "%s lacks its argument %zu", what, i + 1);
+        if (!(given & 1u << i)) return QL_JFAIL(r, "%s lacks its argument %zu", what, i + 1);
     return QL_OK;
 }
 
@@ -71,7 +71,7 @@ static ql_status rest_of(ql_jrun *r, const ql_jnode *m, const ql_jargs *a, ql_js
     QL_TRY(ql_jlist_new(r, QL_JSHAPE_TUPLE, &more));
     for (size_t i = m->n; i < a->n; i++) QL_TRY(ql_jlist_push(r, more, a->v[i]));
     if (more->n && !m->uses_varargs)
-        return ql_jfail(r, "a macro takes at most %zu arguments, not %zu", m->n, a->n);
+        return QL_JFAIL(r, "a macro takes at most %zu arguments, not %zu", m->n, a->n);
     if (m->uses_varargs) QL_TRY(ql_jassign(r, scope, &VARARGS, ql_jlist_value(more)));
     QL_TRY(ql_jdict_new(r, &named));
     for (size_t i = 0; i < a->n_named; i++) {
@@ -85,7 +85,7 @@ static ql_status rest_of(ql_jrun *r, const ql_jnode *m, const ql_jargs *a, ql_js
         } else if (m->uses_kwargs) {
             QL_TRY(ql_jdict_set(r, named, ql_jstring(name), a->named[i]));
         } else {
-            return ql_jfail(r, "a macro takes no argument '%.*s'", name->n < 40 ? (int)name->n : 40,
+            return QL_JFAIL(r, "a macro takes no argument '%.*s'", name->n < 40 ? (int)name->n : 40,
                             name->s);
         }
     }
@@ -102,7 +102,7 @@ static ql_status bind_macro(ql_jrun *r, const ql_jnode *m, const ql_jargs *a, ql
         if (given) v = a->v[i];
         for (size_t k = 0; k < a->n_named; k++) {
             if (ql_jstr_compare(a->names[k], name) != 0) continue;
-            if (given) return ql_jfail(r, "a macro got its argument %zu twice", i + 1);
+            if (given) return QL_JFAIL(r, "a macro got its argument %zu twice", i + 1);
             v = a->named[k];
             given = true;
         }
@@ -129,14 +129,14 @@ ql_status ql_jcall_macro(ql_jrun *r, const ql_jfunction *f, const ql_jargs *a, q
 static ql_status recurse(ql_jrun *r, ql_jloop *loop, const ql_jargs *a, ql_jval *out) {
     ql_jval over;
     ql_jbuf b = {0};
-    if (!loop->node->recursive) return ql_jfail(r, "the loop is not marked 'recursive'");
+    if (!loop->node->recursive) return QL_JFAIL(r, "the loop is not marked 'recursive'");
     QL_TRY(ql_jbind(r, "loop", a, "iterable", 1, &over));
     QL_TRY(ql_jrun_loop(r, loop->node, loop->scope, over, loop->depth + 1, &b));
     return ql_jbuf_take(r, &b, out);
 }
 
 static ql_status cycle(ql_jrun *r, const ql_jloop *loop, const ql_jargs *a, ql_jval *out) {
-    if (a->n == 0) return ql_jfail(r, "no items for cycling given");
+    if (a->n == 0) return QL_JFAIL(r, "no items for cycling given");
     *out = a->v[loop->at % a->n];
     return QL_OK;
 }
@@ -161,8 +161,8 @@ ql_status ql_jcall(ql_jrun *r, ql_jval f, const ql_jargs *a, ql_jval *out) {
         c->at = 1;
         return QL_OK;
     }
-    if (f.kind == QL_JUNDEFINED) return ql_jundefined_error(r, f);
-    if (f.kind != QL_JFUNCTION) return ql_jfail(r, "'%s' object is not callable", ql_jtype(f));
+    if (f.kind == QL_JUNDEFINED) return QL_JUNDEFINED_ERROR(r, f);
+    if (f.kind != QL_JFUNCTION) return QL_JFAIL(r, "'%s' object is not callable", ql_jtype(f));
     const ql_jfunction *function = f.u.function;
     switch (function->kind) {
     case QL_JF_MACRO: return ql_jcall_macro(r, function, a, out);
@@ -185,12 +185,12 @@ static ql_status range(ql_jrun *r, ql_jval self, const ql_jargs *a, ql_jval *out
         p[0] = ql_jint(0);
     }
     for (int i = 0; i < 3; i++) QL_TRY(ql_jneed_int(r, "range", p[i], &v[i]));
-    if (v[2] == 0) return ql_jfail(r, "range() arg 3 must not be zero");
+    if (v[2] == 0) return QL_JFAIL(r, "range() arg 3 must not be zero");
     uint64_t far = v[2] > 0 ? (v[1] > v[0] ? (uint64_t)v[1] - (uint64_t)v[0] : 0)
                             : (v[0] > v[1] ? (uint64_t)v[0] - (uint64_t)v[1] : 0);
     uint64_t stride = v[2] > 0 ? (uint64_t)v[2] : -(uint64_t)v[2],
              n = far ? (far - 1) / stride + 1 : 0;
-    if (n > 100000) return ql_jfail(r, "a range of more than 100000 numbers");
+    if (n > 100000) return QL_JFAIL(r, "a range of more than 100000 numbers");
     ql_jlist *l;
     QL_TRY(ql_jlist_new(r, QL_JSHAPE_RANGE, &l));
     QL_TRY(ql_jgrow(r, &l->items, &l->cap, (size_t)n + 3, sizeof *l->items));
@@ -206,7 +206,7 @@ static ql_status range(ql_jrun *r, ql_jval self, const ql_jargs *a, ql_jval *out
 static ql_status make_dict(ql_jrun *r, const ql_jargs *a, ql_jdict **out) {
     ql_jdict *d;
     QL_TRY(ql_jdict_new(r, &d));
-    if (a->n > 1) return ql_jfail(r, "dict expected at most 1 argument, got %zu", a->n);
+    if (a->n > 1) return QL_JFAIL(r, "dict expected at most 1 argument, got %zu", a->n);
     if (a->n == 1 && (a->v[0].kind == QL_JDICT || a->v[0].kind == QL_JNAMESPACE)) {
         const ql_jdict *from = a->v[0].u.dict;
         for (size_t i = 0; i < from->n; i++)
@@ -216,7 +216,7 @@ static ql_status make_dict(ql_jrun *r, const ql_jargs *a, ql_jdict **out) {
         QL_TRY(ql_jiterate(r, a->v[0], &pairs));
         for (size_t i = 0; i < pairs->n; i++) {
             QL_TRY(ql_jiterate(r, pairs->items[i], &pair));
-            if (pair->n != 2) return ql_jfail(r, "dict: item %zu is no pair", i);
+            if (pair->n != 2) return QL_JFAIL(r, "dict: item %zu is no pair", i);
             QL_TRY(ql_jdict_set(r, d, pair->items[0], pair->items[1]));
         }
     }
@@ -240,7 +240,7 @@ static ql_status space(ql_jrun *r, ql_jval self, const ql_jargs *a, ql_jval *out
     QL_TRY(make_dict(r, a, &d));
     for (size_t i = 0; i < d->n; i++) {
         if (d->keys[i].kind == QL_JSTR && d->keys[i].u.s->n && d->keys[i].u.s->s[0] == '_')
-            return ql_jfail(r, "a namespace has no attributes that begin with an underscore");
+            return QL_JFAIL(r, "a namespace has no attributes that begin with an underscore");
     }
     *out = (ql_jval){.kind = QL_JNAMESPACE, .u.dict = d};
     return QL_OK;
@@ -253,7 +253,7 @@ static ql_status raise_exception(ql_jrun *r, ql_jval self, const ql_jargs *a, ql
     (void)out;
     QL_TRY(ql_jbind(r, "raise_exception", a, "message", 1, &message));
     QL_TRY(ql_jto_str(r, message, &s));
-    return ql_jfail(r, "the template refuses the conversation: %.*s", s->n < 300 ? (int)s->n : 300,
+    return QL_JFAIL(r, "the template refuses the conversation: %.*s", s->n < 300 ? (int)s->n : 300,
                     s->s);
 }
 
@@ -288,14 +288,14 @@ static ql_status strftime_now(ql_jrun *r, ql_jval self, const ql_jargs *a, ql_jv
     QL_TRY(ql_jbind(r, "strftime_now", a, "format", 1, &format));
     QL_TRY(ql_jneed_str(r, "strftime_now", format, &s));
     if (s->n + 2 > sizeof pattern || memchr(s->s, '\0', s->n))
-        return ql_jfail(r, "strftime_now: a format of %zu bytes", s->n);
+        return QL_JFAIL(r, "strftime_now: a format of %zu bytes", s->n);
     memcpy(pattern, s->s, s->n);
     memcpy(pattern + s->n, " ", 2); /* so that an empty result is not taken for a failure */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     size_t n = strftime(text, sizeof text, pattern, &t);
 #pragma GCC diagnostic pop
-    if (n == 0) return ql_jfail(r, "strftime_now: the date is too long");
+    if (n == 0) return QL_JFAIL(r, "strftime_now: the date is too long");
     text[n - 1] = '\0';
     return ql_jtext(r, text, QL_ORIGIN_TEMPLATE, out);
 }
@@ -303,7 +303,7 @@ static ql_status strftime_now(ql_jrun *r, ql_jval self, const ql_jargs *a, ql_jv
 static ql_status cycler(ql_jrun *r, ql_jval self, const ql_jargs *a, ql_jval *out) {
     ql_jcycler *c;
     (void)self;
-    if (a->n == 0) return ql_jfail(r, "at least one item has to be provided");
+    if (a->n == 0) return QL_JFAIL(r, "at least one item has to be provided");
     QL_TRY(ql_jalloc(r, 1, sizeof *c, &c));
     QL_TRY(ql_jlist_new(r, QL_JSHAPE_LIST, &c->items));
     for (size_t i = 0; i < a->n; i++) QL_TRY(ql_jlist_push(r, c->items, a->v[i]));

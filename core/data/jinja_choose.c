@@ -45,7 +45,7 @@ static ql_jargs rest(const ql_jargs *a, size_t n) {
 static ql_status map_attribute(ql_jrun *r, const ql_jlist *l, const ql_jargs *a, ql_jlist *to) {
     ql_jval p[2] = {QL_JNULL, {.kind = QL_JUNDEFINED}};
     ql_jargs named = rest(a, a->n);
-    if (a->n) return ql_jfail(r, "map takes an attribute or a filter, not both");
+    if (a->n) return QL_JFAIL(r, "map takes an attribute or a filter, not both");
     QL_TRY(ql_jbind(r, "map", &named, "attribute default", 0, p));
     for (size_t i = 0; i < l->n; i++) {
         ql_jval v;
@@ -67,7 +67,7 @@ static ql_status filter_map(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jval *o
     if (!ql_jtruth(v)) return QL_OK;
     QL_TRY(ql_jiterate(r, v, &l));
     if (attribute) return map_attribute(r, l, a, to);
-    if (a->n == 0) return ql_jfail(r, "map requires a filter argument");
+    if (a->n == 0) return QL_JFAIL(r, "map requires a filter argument");
     ql_jargs more = rest(a, 1);
     QL_TRY(ql_jneed_str(r, "map", a->v[0], &name));
     for (size_t i = 0; i < l->n; i++) {
@@ -90,7 +90,7 @@ static ql_status choose(ql_jrun *r, ql_jval v, const ql_jargs *a, bool attribute
     QL_TRY(generator(r, &to));
     *out = ql_jlist_value(to);
     if (!ql_jtruth(v)) return QL_OK;
-    if (attribute && a->n == 0) return ql_jfail(r, "an attribute's name is missing");
+    if (attribute && a->n == 0) return QL_JFAIL(r, "an attribute's name is missing");
     if (a->n > skip) QL_TRY(ql_jneed_str(r, "a test", a->v[skip], &test));
     ql_jargs more = rest(a, skip + 1);
     QL_TRY(ql_jiterate(r, v, &l));
@@ -132,7 +132,7 @@ static ql_status filter_last(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jval *
     ql_jlist *l;
     QL_TRY(ql_jbind(r, "last", a, "", 0, NULL));
     if (v.kind == QL_JLIST && v.u.list->shape == QL_JSHAPE_GENERATOR)
-        return ql_jfail(r, "'generator' object is not reversible");
+        return QL_JFAIL(r, "'generator' object is not reversible");
     QL_TRY(ql_jiterate(r, v, &l));
     *out = l->n ? l->items[l->n - 1] : (ql_jval){.kind = QL_JUNDEFINED};
     return QL_OK;
@@ -181,7 +181,7 @@ static ql_status filter_items(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jval 
     QL_TRY(ql_jbind(r, "items", a, "", 0, NULL));
     QL_TRY(generator(r, &l));
     if (v.kind != QL_JUNDEFINED && v.kind != QL_JDICT)
-        return ql_jfail(r, "Can only get item pairs from a mapping.");
+        return QL_JFAIL(r, "Can only get item pairs from a mapping.");
     for (size_t i = 0; v.kind == QL_JDICT && i < v.u.dict->n; i++) {
         ql_jval pair;
         QL_TRY(ql_jpair(r, v.u.dict->keys[i], v.u.dict->values[i], &pair));
@@ -200,7 +200,7 @@ ql_status ql_jjoin(ql_jrun *r, const ql_jstr *separator, const ql_jlist *l, bool
         QL_TRY(ql_jstep(r, 1));
         if (i) QL_TRY(ql_jput_all(r, &b, separator));
         if (strict && l->items[i].kind != QL_JSTR) {
-            return ql_jfail(r, "sequence item %zu: expected str instance, %s found", i,
+            return QL_JFAIL(r, "sequence item %zu: expected str instance, %s found", i,
                             ql_jtype(l->items[i]));
         }
         QL_TRY(ql_jput_str(r, &b, l->items[i]));
@@ -245,7 +245,7 @@ static ql_status filter_batch(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jval 
     QL_TRY(ql_jneed_int(r, "batch", p[0], &n));
     QL_TRY(ql_jiterate(r, v, &l));
     QL_TRY(generator(r, &to));
-    if (n < 1 || n > 100000) return ql_jfail(r, "batch: lines of %lld", (long long)n);
+    if (n < 1 || n > 100000) return QL_JFAIL(r, "batch: lines of %lld", (long long)n);
     for (size_t at = 0; at < l->n; at += (size_t)n) {
         size_t end = l->n - at < (size_t)n ? l->n : at + (size_t)n;
         size_t fill = p[1].kind == QL_JNONE ? 0 : (size_t)n - (end - at);
@@ -263,7 +263,7 @@ static ql_status filter_slice(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jval 
     QL_TRY(ql_jneed_int(r, "slice", p[0], &n));
     QL_TRY(ql_jiterate(r, v, &l));
     QL_TRY(generator(r, &to));
-    if (n < 1 || n > 100000) return ql_jfail(r, "slice: %lld slices", (long long)n);
+    if (n < 1 || n > 100000) return QL_JFAIL(r, "slice: %lld slices", (long long)n);
     size_t each = l->n / (size_t)n, longer = l->n % (size_t)n, at = 0;
     for (size_t i = 0; i < (size_t)n; i++) {
         size_t end = at + each + (i < longer);

@@ -14,7 +14,7 @@ static ql_jval missing(ql_jval of, const ql_jstr *name) {
 /* x.name: an attribute first (methods, fields of a loop), then an item of that key. */
 ql_status ql_jattribute(ql_jrun *r, ql_jval v, const ql_jstr *name, ql_jval *out) {
     bool found = false;
-    if (v.kind == QL_JUNDEFINED) return ql_jundefined_error(r, v);
+    if (v.kind == QL_JUNDEFINED) return QL_JUNDEFINED_ERROR(r, v);
     if (v.kind == QL_JLOOP) {
         QL_TRY(ql_jloop_attribute(r, v.u.loop, name, out, &found));
     } else if (v.kind != QL_JNAMESPACE) {
@@ -54,7 +54,7 @@ static ql_status list_item(const ql_jlist *l, int64_t i, ql_jval *out) {
 
 /* x[key]: an item first, then an attribute of that name. */
 ql_status ql_jitem(ql_jrun *r, ql_jval v, ql_jval key, ql_jval *out) {
-    if (v.kind == QL_JUNDEFINED) return ql_jundefined_error(r, v);
+    if (v.kind == QL_JUNDEFINED) return QL_JUNDEFINED_ERROR(r, v);
     if (key.kind == QL_JUNDEFINED && (v.kind == QL_JLIST || v.kind == QL_JSTR)) {
         *out = (ql_jval){.kind = QL_JUNDEFINED};
         return QL_OK;
@@ -97,8 +97,9 @@ static int64_t clamp(int64_t i, int64_t n, int64_t low, int64_t high) {
 static ql_status resolve(ql_jrun *r, const ql_jval part[3], int64_t n, slice *out) {
     int64_t step = 1, v;
     if (part[2].kind != QL_JNONE) QL_TRY(ql_jneed_int(r, "a slice", part[2], &step));
-    if (step == 0) return ql_jfail(r, "slice step cannot be zero");
-    if (step < -(INT64_MAX / 2) || step > INT64_MAX / 2) step = step < 0 ? -n - 1 : n + 1;
+    if (step == 0) return QL_JFAIL(r, "slice step cannot be zero");
+    if (step < -(INT64_MAX / 2)) step = -(INT64_MAX / 2);
+    if (step > INT64_MAX / 2) step = INT64_MAX / 2;
     int64_t low = step < 0 ? -1 : 0, high = step < 0 ? n - 1 : n;
     slice s = {.start = step < 0 ? high : low, .stop = step < 0 ? low : high, .step = step};
     if (part[0].kind != QL_JNONE) {
@@ -132,14 +133,14 @@ static ql_status slice_text(ql_jrun *r, const ql_jstr *t, const slice *s, ql_jva
 
 ql_status ql_jslice(ql_jrun *r, ql_jval v, const ql_jval part[3], ql_jval *out) {
     slice s;
-    if (v.kind == QL_JUNDEFINED) return ql_jundefined_error(r, v);
+    if (v.kind == QL_JUNDEFINED) return QL_JUNDEFINED_ERROR(r, v);
     if (v.kind == QL_JSTR) {
         QL_TRY(ql_jstep(r, v.u.s->n / QL_JWORK_BYTES));
         QL_TRY(resolve(r, part, (int64_t)ql_jpoints(v.u.s), &s));
         return slice_text(r, v.u.s, &s, out);
     }
     if (v.kind != QL_JLIST || v.u.list->shape >= QL_JSHAPE_VIEW)
-        return ql_jfail(r, "a slice of '%s'", ql_jtype(v));
+        return QL_JFAIL(r, "a slice of '%s'", ql_jtype(v));
     ql_jlist *l;
     ql_jshape shape = v.u.list->shape == QL_JSHAPE_RANGE ? QL_JSHAPE_LIST : v.u.list->shape;
     QL_TRY(resolve(r, part, (int64_t)v.u.list->n, &s));
@@ -289,8 +290,8 @@ static ql_status eval_operator(ql_jrun *r, const ql_jnode *n, ql_jval *out) {
         return ql_jtruth(a) == (n->kind == QL_JN_OR) ? QL_OK : ql_jeval(r, n->b, out);
     case QL_JN_UNARY:
         r->line = n->line;
-        if (a.kind == QL_JUNDEFINED) return ql_jundefined_error(r, a);
-        if (!ql_jis_number(a)) return ql_jfail(r, "bad operand type for a sign: '%s'", ql_jtype(a));
+        if (a.kind == QL_JUNDEFINED) return QL_JUNDEFINED_ERROR(r, a);
+        if (!ql_jis_number(a)) return QL_JFAIL(r, "bad operand type for a sign: '%s'", ql_jtype(a));
         if (a.kind != QL_JFLOAT) return ql_jbinary(r, (ql_jop)n->op, ql_jint(0), a, out);
         *out = ql_jfloat(n->op == QL_JOP_SUB ? -a.u.f : a.u.f);
         return QL_OK;
@@ -330,7 +331,7 @@ ql_status ql_jeval(ql_jrun *r, const ql_jnode *n, ql_jval *out) {
     r->line = n->line;
     QL_TRY(ql_jstep(r, 1));
     if (r->depth >= r->in->limits.depth)
-        return ql_jfail(r, "calls and expressions are nested more than %d deep", r->depth);
+        return QL_JFAIL(r, "calls and expressions are nested more than %d deep", r->depth);
     r->depth++;
     ql_status s = eval(r, n, out);
     r->depth--;

@@ -16,7 +16,7 @@ static ql_status unpack(ql_jrun *r, const ql_jnode *target, ql_jval v) {
     ql_jlist *l;
     QL_TRY(ql_jiterate(r, v, &l));
     if (l->n != target->n) {
-        return ql_jfail(r, "%s values to unpack (expected %zu, got %zu)",
+        return QL_JFAIL(r, "%s values to unpack (expected %zu, got %zu)",
                         l->n < target->n ? "not enough" : "too many", target->n, l->n);
     }
     for (size_t i = 0; i < l->n; i++) QL_TRY(assign(r, target->items[i], l->items[i]));
@@ -29,9 +29,9 @@ static ql_status assign(ql_jrun *r, const ql_jnode *target, ql_jval v) {
     ql_jval space;
     QL_TRY(ql_jlookup(r, target->a->name, &space));
     if (space.kind != QL_JNAMESPACE)
-        return ql_jfail(r, "cannot assign an attribute of what is no namespace");
+        return QL_JFAIL(r, "cannot assign an attribute of what is no namespace");
     if (target->name->n && target->name->s[0] == '_')
-        return ql_jfail(r, "a namespace has no attributes that begin with an underscore");
+        return QL_JFAIL(r, "a namespace has no attributes that begin with an underscore");
     return ql_jdict_set(r, space.u.dict, ql_jstring(target->name), v);
 }
 
@@ -299,7 +299,7 @@ ql_status ql_jexec(ql_jrun *r, const ql_jnode *n, ql_jbuf *out) {
     r->line = n->line;
     QL_TRY(ql_jstep(r, 1));
     if (r->depth >= r->in->limits.depth)
-        return ql_jfail(r, "calls and blocks are nested more than %d deep", r->depth);
+        return QL_JFAIL(r, "calls and blocks are nested more than %d deep", r->depth);
     r->depth++;
     ql_status s = exec(r, n, out);
     r->depth--;

@@ -94,8 +94,8 @@ static ql_status filter_int(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jval *o
     double f = 0;
     QL_TRY(ql_jbind(r, "int", a, "default base", 0, p));
     QL_TRY(ql_jneed_int(r, "int", p[1], &base));
-    if (base != 0 && (base < 2 || base > 36)) return ql_jfail(r, "int: base %lld", (long long)base);
-    if (v.kind == QL_JUNDEFINED) return ql_jundefined_error(r, v);
+    if (base != 0 && (base < 2 || base > 36)) return QL_JFAIL(r, "int: base %lld", (long long)base);
+    if (v.kind == QL_JUNDEFINED) return QL_JUNDEFINED_ERROR(r, v);
     bool read = ql_jis_integer(v);
     if (read) i = ql_jas_int(v);
     if (v.kind == QL_JFLOAT) read = whole(v.u.f, &i);
@@ -111,7 +111,7 @@ static ql_status filter_float(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jval 
     ql_jval fallback = ql_jfloat(0);
     double f = 0;
     QL_TRY(ql_jbind(r, "float", a, "default", 0, &fallback));
-    if (v.kind == QL_JUNDEFINED) return ql_jundefined_error(r, v);
+    if (v.kind == QL_JUNDEFINED) return QL_JUNDEFINED_ERROR(r, v);
     bool read = ql_jis_number(v) || (v.kind == QL_JSTR && parse_float(v.u.s, &f));
     if (ql_jis_number(v)) f = ql_jas_float(v);
     *out = read ? ql_jfloat(f) : fallback;
@@ -120,8 +120,8 @@ static ql_status filter_float(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jval 
 
 static ql_status filter_abs(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jval *out) {
     QL_TRY(ql_jbind(r, "abs", a, "", 0, NULL));
-    if (v.kind == QL_JUNDEFINED) return ql_jundefined_error(r, v);
-    if (!ql_jis_number(v)) return ql_jfail(r, "bad operand type for abs(): '%s'", ql_jtype(v));
+    if (v.kind == QL_JUNDEFINED) return QL_JUNDEFINED_ERROR(r, v);
+    if (!ql_jis_number(v)) return QL_JFAIL(r, "bad operand type for abs(): '%s'", ql_jtype(v));
     if (v.kind == QL_JFLOAT) {
         *out = ql_jfloat(fabs(v.u.f));
         return QL_OK;
@@ -150,11 +150,11 @@ static ql_status filter_round(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jval 
     bool common = p[1].kind == QL_JSTR && ql_jstr_is(p[1].u.s, "common");
     bool up = p[1].kind == QL_JSTR && ql_jstr_is(p[1].u.s, "ceil");
     if (!common && !up && !(p[1].kind == QL_JSTR && ql_jstr_is(p[1].u.s, "floor")))
-        return ql_jfail(r, "method must be common, ceil or floor");
-    if (v.kind == QL_JUNDEFINED) return ql_jundefined_error(r, v);
-    if (!ql_jis_number(v)) return ql_jfail(r, "round needs a number, not %s", ql_jtype(v));
+        return QL_JFAIL(r, "method must be common, ceil or floor");
+    if (v.kind == QL_JUNDEFINED) return QL_JUNDEFINED_ERROR(r, v);
+    if (!ql_jis_number(v)) return QL_JFAIL(r, "round needs a number, not %s", ql_jtype(v));
     if (places < -300 || places > 300)
-        return ql_jfail(r, "round: a precision of %lld", (long long)places);
+        return QL_JFAIL(r, "round: a precision of %lld", (long long)places);
     if (ql_jis_integer(v) && common && places >= 0) {
         *out = ql_jint(ql_jas_int(v));
         return QL_OK;
@@ -208,6 +208,6 @@ bool ql_jfilter_exists(const ql_jstr *name) {
 ql_status ql_jfilter(ql_jrun *r, const ql_jstr *name, ql_jval v, const ql_jargs *a, ql_jval *out) {
     const ql_jnamed_function *f = find(name);
     if (!f)
-        return ql_jfail(r, "No filter named '%.*s'.", name->n < 60 ? (int)name->n : 60, name->s);
+        return QL_JFAIL(r, "No filter named '%.*s'.", name->n < 60 ? (int)name->n : 60, name->s);
     return f->call(r, v, a, out);
 }

@@ -44,13 +44,13 @@ static ql_status put_number(ql_jrun *r, ql_jbuf *b, const spec *f, ql_jval v) {
     char digits[400];
     int n;
     if (!ql_jis_number(v))
-        return ql_jfail(r, "%%%c: a number is required, not %s", f->kind, ql_jtype(v));
+        return QL_JFAIL(r, "%%%c: a number is required, not %s", f->kind, ql_jtype(v));
     if (f->kind == 'f') {
         int places = f->precision < 0 ? 6 : f->precision > 50 ? 50 : f->precision;
         n = snprintf(digits, sizeof digits, f->plus ? "%+.*f" : "%.*f", places, ql_jas_float(v));
     } else if (f->kind == 'x') {
         if (v.kind == QL_JFLOAT || ql_jas_int(v) < 0)
-            return ql_jfail(r, "%%x: a whole number from 0 on is required");
+            return QL_JFAIL(r, "%%x: a whole number from 0 on is required");
         n = snprintf(digits, sizeof digits, "%llx", (unsigned long long)ql_jas_int(v));
     } else {
         int64_t i = v.kind == QL_JFLOAT ? (int64_t)(v.u.f > 9e18 || v.u.f < -9e18 ? 0 : v.u.f)
@@ -70,7 +70,7 @@ static ql_status put_number(ql_jrun *r, ql_jbuf *b, const spec *f, ql_jval v) {
 static ql_status put_value(ql_jrun *r, ql_jbuf *b, const spec *f, ql_jval v) {
     if (f->kind && strchr("dixf", f->kind)) return put_number(r, b, f, v);
     if (f->kind != 's' && f->kind != 'r')
-        return ql_jfail(r, "unsupported format character '%c'", f->kind ? f->kind : ' ');
+        return QL_JFAIL(r, "unsupported format character '%c'", f->kind ? f->kind : ' ');
     ql_jbuf made = {0};
     ql_jval text;
     QL_TRY(f->kind == 'r' ? ql_jput_repr(r, &made, v) : ql_jput_str(r, &made, v));
@@ -92,7 +92,7 @@ static ql_status named_value(ql_jrun *r, const ql_jstr *s, size_t *at, ql_jval v
     *found = *at < s->n && s->s[*at] == '(';
     if (!*found) return QL_OK;
     const char *end = memchr(s->s + *at, ')', s->n - *at);
-    if (!end) return ql_jfail(r, "incomplete format key");
+    if (!end) return QL_JFAIL(r, "incomplete format key");
     ql_jval key;
     QL_TRY(ql_jsubstr(r, s, *at + 1, (size_t)(end - s->s) - *at - 1, &key));
     *at = (size_t)(end - s->s) + 1;
@@ -101,7 +101,7 @@ static ql_status named_value(ql_jrun *r, const ql_jstr *s, size_t *at, ql_jval v
         *out = named->named[i];
         return QL_OK;
     }
-    if (named || values.kind != QL_JDICT) return ql_jfail(r, "format requires a mapping");
+    if (named || values.kind != QL_JDICT) return QL_JFAIL(r, "format requires a mapping");
     return ql_jitem(r, values, key, out);
 }
 
@@ -128,7 +128,7 @@ ql_status ql_jpercent(ql_jrun *r, const ql_jstr *s, ql_jval values, const ql_jar
         QL_TRY(named_value(r, s, &at, values, named, &v, &found));
         read_spec(s, &at, &f);
         by_name = by_name || found;
-        if (!found && used >= n) return ql_jfail(r, "not enough arguments for format string");
+        if (!found && used >= n) return QL_JFAIL(r, "not enough arguments for format string");
         if (!found) v = tuple ? values.u.list->items[used] : values;
         used += !found;
         QL_TRY(put_value(r, &b, &f, v));
@@ -138,7 +138,7 @@ ql_status ql_jpercent(ql_jrun *r, const ql_jstr *s, ql_jval values, const ql_jar
     bool mapping = values.kind == QL_JDICT || values.kind == QL_JLIST ||
                    values.kind == QL_JUNDEFINED || values.kind == QL_JNAMESPACE;
     if (used < n && !by_name && !named && (tuple || !mapping))
-        return ql_jfail(r, "not all arguments converted during string formatting");
+        return QL_JFAIL(r, "not all arguments converted during string formatting");
     QL_TRY(ql_jput_part(r, &b, s, begin, s->n - begin));
     return ql_jbuf_take(r, &b, out);
 }
@@ -148,7 +148,7 @@ static ql_status field(ql_jrun *r, const ql_jstr *s, size_t from, size_t n, cons
                        size_t *next, ql_jval *out) {
     size_t at = from;
     if (n == 0) {
-        if (*next >= a->n) return ql_jfail(r, "format: there is no argument %zu", *next);
+        if (*next >= a->n) return QL_JFAIL(r, "format: there is no argument %zu", *next);
         *out = a->v[(*next)++];
         return QL_OK;
     }
@@ -162,7 +162,7 @@ static ql_status field(ql_jrun *r, const ql_jstr *s, size_t from, size_t n, cons
         *out = a->named[i];
         return QL_OK;
     }
-    return ql_jfail(r, "format: the field '%.*s' is not supported or has no argument",
+    return QL_JFAIL(r, "format: the field '%.*s' is not supported or has no argument",
                     n < 40 ? (int)n : 40, s->s + from);
 }
 
@@ -183,7 +183,7 @@ ql_status ql_jmethod_format(ql_jrun *r, ql_jval self, const ql_jargs *a, ql_jval
             continue;
         }
         const char *end = memchr(s->s + at, '}', s->n - at);
-        if (c == '}' || !end) return ql_jfail(r, "single '%c' in a format", c);
+        if (c == '}' || !end) return QL_JFAIL(r, "single '%c' in a format", c);
         ql_jval v;
         QL_TRY(field(r, s, at + 1, (size_t)(end - s->s) - at - 1, a, &next, &v));
         QL_TRY(ql_jput_str(r, &b, v));

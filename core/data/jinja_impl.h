@@ -231,7 +231,9 @@ QL_NODISCARD ql_status ql_jparse_filters(ql_jparser *p, bool first, const ql_jno
 /* A name, a literal or parentheses with what stands behind; what stands behind *v. */
 QL_NODISCARD ql_status ql_jparse_value(ql_jparser *p, const ql_jnode **out);
 QL_NODISCARD ql_status ql_jparse_behind(ql_jparser *p, bool with_filters, const ql_jnode **v);
-QL_NODISCARD ql_status ql_jparse_error(const ql_jparser *p, const char *expected);
+/* The failure that what stands next is not what was expected. */
+#define QL_JPARSE_ERROR(p, expected) (ql_jparse_fail_at((p), (expected)), QL_ERR_FORMAT)
+void ql_jparse_fail_at(const ql_jparser *p, const char *expected);
 QL_NODISCARD ql_status ql_jnode_named(ql_jparser *p, ql_jnode *n, const ql_jstr *name,
                                       const ql_jnode *value);
 

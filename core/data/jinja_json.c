@@ -181,7 +181,7 @@ static ql_status dump(dumper *d, ql_jval v, int level);
 static ql_status dump_list(dumper *d, ql_jval v, int level) {
     const ql_jlist *l = v.u.list;
     if (l->shape > QL_JSHAPE_TUPLE)
-        return ql_jfail(d->r, "Object of type %s is not JSON serializable", ql_jtype(v));
+        return QL_JFAIL(d->r, "Object of type %s is not JSON serializable", ql_jtype(v));
     QL_TRY(put(d, "[", v.origin));
     for (size_t i = 0; i < l->n; i++) {
         if (i) QL_TRY(ql_jput(d->r, &d->b, d->comma->s, d->comma->n, v.origin));
@@ -195,7 +195,7 @@ static ql_status dump_list(dumper *d, ql_jval v, int level) {
 static ql_status dump_key(dumper *d, ql_jval key) {
     if (key.kind == QL_JSTR) return dump_string(d, key.u.s);
     if (key.kind != QL_JNONE && !ql_jis_number(key))
-        return ql_jfail(d->r, "keys must be str, int, float, bool or None, not %s", ql_jtype(key));
+        return QL_JFAIL(d->r, "keys must be str, int, float, bool or None, not %s", ql_jtype(key));
     QL_TRY(put(d, "\"", key.origin));
     QL_TRY(dump(d, key, 0));
     return put(d, "\"", key.origin);
@@ -235,7 +235,7 @@ static ql_status dump_dict(dumper *d, ql_jval v, int level) {
 
 static ql_status dump(dumper *d, ql_jval v, int level) {
     QL_TRY(ql_jstep(d->r, 1));
-    if (level > QL_JVALUE_DEPTH) return ql_jfail(d->r, "values are nested more than 100 deep");
+    if (level > QL_JVALUE_DEPTH) return QL_JFAIL(d->r, "values are nested more than 100 deep");
     switch ((ql_jkind)v.kind) {
     case QL_JNONE: return put(d, "null", v.origin);
     case QL_JBOOL: return put(d, v.u.b ? "true" : "false", v.origin);
@@ -247,7 +247,7 @@ static ql_status dump(dumper *d, ql_jval v, int level) {
     case QL_JSTR: return dump_string(d, v.u.s);
     case QL_JLIST: return dump_list(d, v, level);
     case QL_JDICT: return dump_dict(d, v, level);
-    default: return ql_jfail(d->r, "Object of type %s is not JSON serializable", ql_jtype(v));
+    default: return QL_JFAIL(d->r, "Object of type %s is not JSON serializable", ql_jtype(v));
     }
 }
 
@@ -260,7 +260,7 @@ static ql_status read_indent(ql_jrun *r, ql_jval v, const ql_jstr **out) {
     if (v.kind != QL_JSTR) {
         int64_t width = 0;
         QL_TRY(ql_jneed_int(r, "indent", v, &width));
-        if (width > 1000) return ql_jfail(r, "tojson: an indent of %lld", (long long)width);
+        if (width > 1000) return QL_JFAIL(r, "tojson: an indent of %lld", (long long)width);
         for (int64_t i = 0; i < width; i++) QL_TRY(ql_jput(r, &b, " ", 1, QL_ORIGIN_TEMPLATE));
         QL_TRY(ql_jbuf_take(r, &b, &made));
     }
@@ -282,7 +282,7 @@ ql_status ql_jfilter_tojson(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jval *o
         QL_TRY(ql_jneed_str(r, "separators", p[2].u.list->items[0], &d.comma));
         QL_TRY(ql_jneed_str(r, "separators", p[2].u.list->items[1], &d.colon));
     } else if (p[2].kind != QL_JNONE) {
-        return ql_jfail(r, "tojson: separators must be two texts");
+        return QL_JFAIL(r, "tojson: separators must be two texts");
     }
     QL_TRY(dump(&d, v, 0));
     return ql_jbuf_take(r, &d.b, out);

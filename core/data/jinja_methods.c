@@ -76,7 +76,7 @@ static ql_status rfind(ql_jrun *r, ql_jval self, const ql_jargs *a, ql_jval *out
 }
 static ql_status index_of(ql_jrun *r, ql_jval self, const ql_jargs *a, ql_jval *out) {
     QL_TRY(find(r, self, a, out));
-    return out->u.i < 0 ? ql_jfail(r, "substring not found") : QL_OK;
+    return out->u.i < 0 ? QL_JFAIL(r, "substring not found") : QL_OK;
 }
 
 static ql_status count(ql_jrun *r, ql_jval self, const ql_jargs *a, ql_jval *out) {
@@ -208,7 +208,7 @@ static ql_status list_index(ql_jrun *r, ql_jval self, const ql_jargs *a, ql_jval
     int64_t first, n;
     QL_TRY(list_find(r, self, a, &first, &n));
     *out = ql_jint(first);
-    return first < 0 ? ql_jfail(r, "the value is not in the list") : QL_OK;
+    return first < 0 ? QL_JFAIL(r, "the value is not in the list") : QL_OK;
 }
 static ql_status list_count(ql_jrun *r, ql_jval self, const ql_jargs *a, ql_jval *out) {
     int64_t first, n;

@@ -8,7 +8,7 @@
 #include "core/data/jinja_run.h"
 
 static ql_status overflow(const ql_jrun *r) {
-    return ql_jfail(r, "a whole number does not fit in 64 bits");
+    return QL_JFAIL(r, "a whole number does not fit in 64 bits");
 }
 
 /* Python's // and %: the quotient goes down, the remainder has the sign of the divisor. */
@@ -20,7 +20,7 @@ static int64_t floor_div(int64_t a, int64_t b) {
 static ql_status power(ql_jrun *r, int64_t base, int64_t exponent, ql_jval *out) {
     int64_t v = 1;
     if (exponent < 0) {
-        if (base == 0) return ql_jfail(r, "0 cannot be raised to a negative power");
+        if (base == 0) return QL_JFAIL(r, "0 cannot be raised to a negative power");
         *out = ql_jfloat(pow((double)base, (double)exponent));
         return QL_OK;
     }
@@ -35,7 +35,7 @@ static ql_status integers(ql_jrun *r, ql_jop op, int64_t a, int64_t b, ql_jval *
     int64_t v = 0;
     bool over = false;
     if ((op == QL_JOP_DIV || op == QL_JOP_FLOOR || op == QL_JOP_MOD) && b == 0)
-        return ql_jfail(r, "division by zero");
+        return QL_JFAIL(r, "division by zero");
     switch (op) {
     case QL_JOP_ADD: over = __builtin_add_overflow(a, b, &v); break;
     case QL_JOP_SUB: over = __builtin_sub_overflow(a, b, &v); break;
@@ -54,7 +54,7 @@ static ql_status integers(ql_jrun *r, ql_jop op, int64_t a, int64_t b, ql_jval *
 static ql_status reals(ql_jrun *r, ql_jop op, double a, double b, ql_jval *out) {
     double v = 0;
     if ((op == QL_JOP_DIV || op == QL_JOP_FLOOR || op == QL_JOP_MOD) && b == 0)
-        return ql_jfail(r, "division by zero");
+        return QL_JFAIL(r, "division by zero");
     double rest = op == QL_JOP_FLOOR || op == QL_JOP_MOD ? fmod(a, b) : 0;
     switch (op) {
     case QL_JOP_ADD: v = a + b; break;
@@ -68,7 +68,7 @@ static ql_status reals(ql_jrun *r, ql_jop op, double a, double b, ql_jval *out) 
         if (rest != 0 && (rest < 0) != (b < 0)) v -= 1;
         v = floor(v + 0.5);
     }
-    if (isnan(v) && !isnan(a) && !isnan(b)) return ql_jfail(r, "a power has no real value");
+    if (isnan(v) && !isnan(a) && !isnan(b)) return QL_JFAIL(r, "a power has no real value");
     *out = ql_jfloat(v);
     return QL_OK;
 }
@@ -111,9 +111,9 @@ static bool joins(ql_jval v) {
 
 ql_status ql_jbinary(ql_jrun *r, ql_jop op, ql_jval a, ql_jval b, ql_jval *out) {
     static const char *const SIGNS[] = {"+", "-", "*", "/", "//", "%", "**"};
-    if (a.kind == QL_JUNDEFINED) return ql_jundefined_error(r, a);
+    if (a.kind == QL_JUNDEFINED) return QL_JUNDEFINED_ERROR(r, a);
     if (b.kind == QL_JUNDEFINED && !(a.kind == QL_JSTR && op == QL_JOP_MOD))
-        return ql_jundefined_error(r, b);
+        return QL_JUNDEFINED_ERROR(r, b);
     if (ql_jis_integer(a) && ql_jis_integer(b))
         return integers(r, op, ql_jas_int(a), ql_jas_int(b), out);
     if (ql_jis_number(a) && ql_jis_number(b))
@@ -132,7 +132,7 @@ ql_status ql_jbinary(ql_jrun *r, ql_jop op, ql_jval a, ql_jval b, ql_jval *out) 
         return repeat(r, b, ql_jas_int(a), out);
     if (op == QL_JOP_MOD && a.kind == QL_JSTR) return ql_jpercent(r, a.u.s, b, NULL, out);
     if (op == QL_JOP_ADD && a.kind == QL_JSTR)
-        return ql_jfail(r, "can only concatenate str (not \"%s\") to str", ql_jtype(b));
-    return ql_jfail(r, "unsupported operand types for %s: '%s' and '%s'", SIGNS[op], ql_jtype(a),
+        return QL_JFAIL(r, "can only concatenate str (not \"%s\") to str", ql_jtype(b));
+    return QL_JFAIL(r, "unsupported operand types for %s: '%s' and '%s'", SIGNS[op], ql_jtype(a),
                     ql_jtype(b));
 }

@@ -75,7 +75,7 @@ static ql_status filter_sort(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jval *
     QL_TRY(ql_jbind(r, "sort", a, "reverse case_sensitive attribute", 0, p));
     QL_TRY(ql_jiterate(r, v, &l));
     if (p[2].kind == QL_JSTR && memchr(p[2].u.s->s, ',', p[2].u.s->n))
-        return ql_jfail(r, "sort: by one attribute, not by several");
+        return QL_JFAIL(r, "sort: by one attribute, not by several");
     const key_rule k = {p[2], ql_jtruth(p[1])};
     QL_TRY(sorted(r, &k, l, ql_jtruth(p[0]), &made));
     *out = ql_jlist_value(made);
@@ -87,10 +87,10 @@ static ql_status filter_dictsort(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jv
     ql_jlist *pairs, *made;
     QL_TRY(ql_jtext(r, "key", QL_ORIGIN_TEMPLATE, &p[1]));
     QL_TRY(ql_jbind(r, "dictsort", a, "case_sensitive by reverse", 0, p));
-    if (v.kind != QL_JDICT) return ql_jfail(r, "dictsort needs a dict, not %s", ql_jtype(v));
+    if (v.kind != QL_JDICT) return QL_JFAIL(r, "dictsort needs a dict, not %s", ql_jtype(v));
     bool value = p[1].kind == QL_JSTR && ql_jstr_is(p[1].u.s, "value");
     if (!value && !(p[1].kind == QL_JSTR && ql_jstr_is(p[1].u.s, "key")))
-        return ql_jfail(r, "You can only sort by either \"key\" or \"value\"");
+        return QL_JFAIL(r, "You can only sort by either \"key\" or \"value\"");
     QL_TRY(ql_jlist_new(r, QL_JSHAPE_LIST, &pairs));
     for (size_t i = 0; i < v.u.dict->n; i++) {
         ql_jval pair;
@@ -107,7 +107,7 @@ static ql_status filter_groupby(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jva
     ql_jval p[3] = {QL_JNULL, QL_JNULL, ql_jbool(false)};
     ql_jlist *l, *made, *groups, *group = NULL;
     QL_TRY(ql_jbind(r, "groupby", a, "attribute default case_sensitive", 1, p));
-    if (p[1].kind != QL_JNONE) return ql_jfail(r, "groupby takes no default");
+    if (p[1].kind != QL_JNONE) return QL_JFAIL(r, "groupby takes no default");
     QL_TRY(ql_jiterate(r, v, &l));
     const key_rule k = {p[0], ql_jtruth(p[2])}, exact = {p[0], true};
     QL_TRY(sorted(r, &k, l, false, &made));
@@ -182,7 +182,7 @@ static ql_status filter_sum(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jval *o
     ql_jval p[2] = {QL_JNULL, ql_jint(0)};
     ql_jlist *l;
     QL_TRY(ql_jbind(r, "sum", a, "attribute start", 0, p));
-    if (p[1].kind == QL_JSTR) return ql_jfail(r, "sum() can't sum strings");
+    if (p[1].kind == QL_JSTR) return QL_JFAIL(r, "sum() can't sum strings");
     QL_TRY(ql_jiterate(r, v, &l));
     for (size_t i = 0; i < l->n; i++) {
         ql_jval x = l->items[i];

@@ -60,7 +60,7 @@ static ql_status product(ql_jparser *p, const ql_jnode **out) {
         const ql_jnode *power;
         QL_TRY(unary(p, true, &power));
         for (int n = 0; skip_op(p, "**"); n++) {
-            if (n > QL_JPARSE_DEPTH) return ql_jparse_error(p, "fewer powers in a row");
+            if (n > QL_JPARSE_DEPTH) return QL_JPARSE_ERROR(p, "fewer powers in a row");
             QL_TRY(unary(p, true, &b));
             QL_TRY(binary(p, QL_JN_BINARY, QL_JOP_POW, power, b, &power));
         }

@@ -113,7 +113,7 @@ static ql_status primary(ql_jparser *p, const ql_jnode **out) {
     if (skip_op(p, "(")) return parenthesized(p, out);
     if (skip_op(p, "[")) return list(p, out);
     if (skip_op(p, "{")) return dictionary(p, out);
-    return ql_jparse_error(p, "an expression");
+    return QL_JPARSE_ERROR(p, "an expression");
 }
 
 /* -------------------------------------------------------------------- postfix */
@@ -125,7 +125,7 @@ static ql_status arguments(ql_jparser *p, ql_jnode *n) {
         if (any) QL_TRY(ql_jexpect(p, QL_JT_OPERATOR, ","));
         if (any && skip_op(p, ")")) break;
         if (op(p, "*") || op(p, "**"))
-            return ql_jparse_error(p, "an argument ('*' and '**' are not supported)");
+            return QL_JPARSE_ERROR(p, "an argument ('*' and '**' are not supported)");
         bool named =
             ql_jpeek(p)->kind == QL_JT_NAME && ql_jtoken_is(ql_jpeek(p) + 1, QL_JT_OPERATOR, "=");
         const ql_jstr *key = NULL;
@@ -133,7 +133,7 @@ static ql_status arguments(ql_jparser *p, ql_jnode *n) {
             QL_TRY(ql_jparse_name(p, &key));
             p->at++;
         } else if (n->n_named) {
-            return ql_jparse_error(p, "a named argument after a named one");
+            return QL_JPARSE_ERROR(p, "a named argument after a named one");
         }
         QL_TRY(ql_jparse_expression(p, true, &value));
         QL_TRY(named ? ql_jnode_named(p, n, key, value) : ql_jnode_add(p, n, value));
@@ -159,14 +159,14 @@ static ql_status slice(ql_jparser *p, const ql_jnode **out) {
         if (!op(p, ":") && !op(p, "]") && !op(p, ","))
             QL_TRY(ql_jparse_expression(p, true, &part[i]));
         if (!op(p, ":")) break;
-        if (++i > 2) return ql_jparse_error(p, "']'");
+        if (++i > 2) return QL_JPARSE_ERROR(p, "']'");
         p->at++;
     }
     n->a = part[0];
     n->b = part[1];
     n->c = part[2];
     *out = i == 0 ? part[0] : n;
-    return i == 0 && !part[0] ? ql_jparse_error(p, "an index") : QL_OK;
+    return i == 0 && !part[0] ? QL_JPARSE_ERROR(p, "an index") : QL_OK;
 }
 
 static ql_status subscript(ql_jparser *p, const ql_jnode *a, const ql_jnode **out) {
@@ -194,7 +194,7 @@ static ql_status subscript(ql_jparser *p, const ql_jnode *a, const ql_jnode **ou
 
 static ql_status postfix(ql_jparser *p, const ql_jnode **v) {
     for (int n = 0;; n++) {
-        if (n > QL_JPARSE_DEPTH) return ql_jparse_error(p, "fewer than 150 steps in a row");
+        if (n > QL_JPARSE_DEPTH) return QL_JPARSE_ERROR(p, "fewer than 150 steps in a row");
         if (op(p, ".") || op(p, "["))
             QL_TRY(subscript(p, *v, v));
         else if (op(p, "("))
@@ -207,7 +207,7 @@ static ql_status postfix(ql_jparser *p, const ql_jnode **v) {
 /* A filter's or test's name; dots belong to it. */
 static ql_status dotted(ql_jparser *p, const ql_jstr **out) {
     QL_TRY(ql_jparse_name(p, out));
-    if (op(p, ".")) return ql_jparse_error(p, "a name without dots");
+    if (op(p, ".")) return QL_JPARSE_ERROR(p, "a name without dots");
     return QL_OK;
 }
 
@@ -224,7 +224,7 @@ static ql_status filter(ql_jparser *p, const ql_jnode **v) {
 
 ql_status ql_jparse_filters(ql_jparser *p, bool first, const ql_jnode **v) {
     for (int n = 0; first || skip_op(p, "|"); n++, first = false) {
-        if (n > QL_JPARSE_DEPTH) return ql_jparse_error(p, "fewer than 150 filters in a row");
+        if (n > QL_JPARSE_DEPTH) return QL_JPARSE_ERROR(p, "fewer than 150 filters in a row");
         QL_TRY(filter(p, v));
     }
     return QL_OK;
@@ -239,7 +239,7 @@ static ql_status test(ql_jparser *p, const ql_jnode *a, const ql_jnode **out) {
     const ql_jtoken *t = ql_jpeek(p);
     bool value = t->kind == QL_JT_NAME || t->kind == QL_JT_STRING || t->kind == QL_JT_INT ||
                  t->kind == QL_JT_FLOAT || op(p, "[") || op(p, "{");
-    if (word(p, "is")) return ql_jparse_error(p, "one test, not a chain of them");
+    if (word(p, "is")) return QL_JPARSE_ERROR(p, "one test, not a chain of them");
     if (op(p, "(")) {
         QL_TRY(arguments(p, n));
     } else if (value && !word(p, "else") && !word(p, "or") && !word(p, "and")) {
@@ -256,7 +256,7 @@ static ql_status test(ql_jparser *p, const ql_jnode *a, const ql_jnode **out) {
 /* Filters, tests and calls behind a value. */
 static ql_status filters(ql_jparser *p, const ql_jnode **v) {
     for (int n = 0;; n++) {
-        if (n > QL_JPARSE_DEPTH) return ql_jparse_error(p, "fewer than 150 steps in a row");
+        if (n > QL_JPARSE_DEPTH) return QL_JPARSE_ERROR(p, "fewer than 150 steps in a row");
         if (skip_op(p, "|")) {
             QL_TRY(filter(p, v));
         } else if (ql_jskip(p, QL_JT_NAME, "is")) {

@@ -14,13 +14,13 @@ ql_jinja_limits ql_jinja_limits_default(void) {
 
 /* ------------------------------------------------------------------------ budget */
 
-ql_status ql_jfail(const ql_jrun *r, const char *fmt, ...) {
+void ql_jfail_at(const ql_jrun *r, const char *fmt, ...) {
     char what[400];
     va_list args;
     va_start(args, fmt);
     (void)vsnprintf(what, sizeof what, fmt, args);
     va_end(args);
-    return QL_FAIL(QL_ERR_FORMAT, "line %d: %s", r->line, what);
+    (void)QL_FAIL(QL_ERR_FORMAT, "line %d: %s", r->line, what);
 }
 
 ql_status ql_jstep(ql_jrun *r, size_t work) {
@@ -29,7 +29,7 @@ ql_status ql_jstep(ql_jrun *r, size_t work) {
         return QL_OK;
     }
     r->steps = 0;
-    return ql_jfail(r, "the template takes more than %llu steps",
+    return QL_JFAIL(r, "the template takes more than %llu steps",
                     (unsigned long long)r->in->limits.steps);
 }
 
@@ -37,7 +37,7 @@ ql_status ql_jalloc(ql_jrun *r, size_t n, size_t size, void *out_pointer) {
     uint64_t bytes;
     QL_TRY(ql_mul_size(n, size, &bytes));
     if (bytes > r->bytes) {
-        return ql_jfail(r, "the template needs more than %zu MiB of memory",
+        return QL_JFAIL(r, "the template needs more than %zu MiB of memory",
                         r->in->limits.bytes >> 20);
     }
     r->bytes -= (size_t)bytes;

@@ -72,8 +72,9 @@ typedef struct ql_jloop {
 
 /* ------------------------------------------------------- budget (jinja_run.c) */
 
-/* A failure with the present line in front. */
-QL_NODISCARD ql_status ql_jfail(const ql_jrun *r, const char *fmt, ...) QL_PRINTF(2, 3);
+/* A failure with the present line in front; its value is QL_ERR_FORMAT itself, as with QL_FAIL. */
+#define QL_JFAIL(r, ...) (ql_jfail_at((r), __VA_ARGS__), QL_ERR_FORMAT)
+void ql_jfail_at(const ql_jrun *r, const char *fmt, ...) QL_PRINTF(2, 3);
 QL_NODISCARD ql_status ql_jstep(ql_jrun *r, size_t work);
 #define QL_JWORK_BYTES 32 /* one step */
 QL_NODISCARD ql_status ql_jalloc(ql_jrun *r, size_t n, size_t size, void *out_pointer);
@@ -137,7 +138,9 @@ QL_NODISCARD ql_status ql_jcontains(ql_jrun *r, ql_jval in, ql_jval v, bool *out
 /* Items of anything that can be iterated; a generator is empty afterwards. */
 QL_NODISCARD ql_status ql_jiterate(ql_jrun *r, ql_jval v, ql_jlist **out);
 QL_NODISCARD ql_status ql_jlength(ql_jrun *r, ql_jval v, int64_t *out);
-QL_NODISCARD ql_status ql_jundefined_error(const ql_jrun *r, ql_jval v);
+/* The failure that an undefined value is where it must not be. */
+#define QL_JUNDEFINED_ERROR(r, v) (ql_jundefined_at((r), (v)), QL_ERR_FORMAT)
+void ql_jundefined_at(const ql_jrun *r, ql_jval v);
 
 /* --------------------------------------- JSON and context (jinja_json.c) */
 

@@ -99,7 +99,7 @@ static ql_status join(ql_jrun *r, ql_jval self, const ql_jargs *a, ql_jval *out)
     ql_jval p;
     ql_jlist *l;
     QL_TRY(ql_jbind(r, "join", a, "iterable", 1, &p));
-    if (p.kind == QL_JUNDEFINED) return ql_jundefined_error(r, p);
+    if (p.kind == QL_JUNDEFINED) return QL_JUNDEFINED_ERROR(r, p);
     QL_TRY(ql_jiterate(r, p, &l));
     return ql_jjoin(r, self.u.s, l, true, out);
 }
@@ -114,7 +114,7 @@ static ql_status justify(ql_jrun *r, ql_jval self, const ql_jargs *a, char side,
         ql_jbind(r, "ljust, rjust and zfill", a, side == 'z' ? "width" : "width fillchar", 1, p));
     QL_TRY(ql_jneed_int(r, "ljust, rjust and zfill", p[0], &width));
     QL_TRY(ql_jneed_str(r, "ljust and rjust", p[1], &fill));
-    if (ql_jpoints(fill) != 1) return ql_jfail(r, "the fill character must be one character long");
+    if (ql_jpoints(fill) != 1) return QL_JFAIL(r, "the fill character must be one character long");
     int64_t space = width - (int64_t)ql_jpoints(s);
     size_t sign = side == 'z' && s->n && (s->s[0] == '-' || s->s[0] == '+');
     QL_TRY(ql_jput_part(r, &b, s, 0, side == 'l' ? s->n : sign));
@@ -213,7 +213,7 @@ static ql_status cut(ql_jrun *r, ql_jval self, const ql_jargs *a, bool right, ql
     QL_TRY(ql_jbind(r, "split", a, "sep maxsplit", 0, p));
     if (p[0].kind != QL_JNONE) QL_TRY(ql_jneed_str(r, "split", p[0], &by));
     QL_TRY(ql_jneed_int(r, "split", p[1], &most));
-    if (by && by->n == 0) return ql_jfail(r, "empty separator");
+    if (by && by->n == 0) return QL_JFAIL(r, "empty separator");
     QL_TRY(ql_jlist_new(r, QL_JSHAPE_LIST, &l));
     QL_TRY(ql_jstep(r, s->n / 8 * (by ? by->n / 8 + 1 : 1)));
     if (right)
@@ -246,7 +246,7 @@ static ql_status parts(ql_jrun *r, ql_jval self, const ql_jargs *a, bool last, q
     ql_jlist *l;
     QL_TRY(ql_jbind(r, "partition", a, "sep", 1, &p));
     QL_TRY(ql_jneed_str(r, "partition", p, &by));
-    if (by->n == 0) return ql_jfail(r, "empty separator");
+    if (by->n == 0) return QL_JFAIL(r, "empty separator");
     QL_TRY(ql_jlist_new(r, QL_JSHAPE_TUPLE, &l));
     QL_TRY(ql_jstep(r, s->n / QL_JWORK_BYTES * (by->n / 8 + 1)));
     size_t hit = last ? find_last(s, s->n, by) : ql_jstr_find(s, 0, by);

@@ -133,7 +133,7 @@ static ql_status find(const ql_jrun *r, const ql_jstr *name, which *out) {
         *out = TESTS[i].test;
         return QL_OK;
     }
-    return ql_jfail(r, "No test named '%.*s'.", name->n < 60 ? (int)name->n : 60, name->s);
+    return QL_JFAIL(r, "No test named '%.*s'.", name->n < 60 ? (int)name->n : 60, name->s);
 }
 
 static bool is_kind(which t, ql_jval v) {

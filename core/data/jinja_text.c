@@ -21,7 +21,7 @@ uint16_t ql_jorigin_at(const ql_jstr *s, size_t i) {
 static ql_status make_room(ql_jrun *r, ql_jbuf *b, size_t n) {
     QL_TRY(ql_jstep(r, n / QL_JWORK_BYTES));
     if (n > r->in->limits.text - b->n) {
-        return ql_jfail(r, "a text grows beyond %zu MiB", r->in->limits.text >> 20);
+        return QL_JFAIL(r, "a text grows beyond %zu MiB", r->in->limits.text >> 20);
     }
     QL_TRY(ql_jgrow(r, &b->s, &b->cap, b->n + n + 1, 1));
     return b->origins ? ql_jgrow(r, &b->origins, &b->origins_cap, b->n + n, sizeof *b->origins)
@@ -143,7 +143,7 @@ ql_status ql_jput_float(ql_jrun *r, ql_jbuf *b, double f, uint16_t origin) {
         if (strtod(digits, NULL) == f) break;
     }
     char *e = strchr(digits, 'e');
-    int exponent = atoi(e + 1), n = 0;
+    int exponent = (int)strtol(e + 1, NULL, 10), n = 0;
     *e = '\0';
     if (exponent < -4 || exponent >= 16) {
         n = snprintf(out, sizeof out, "%se%c%02d", digits, exponent < 0 ? '-' : '+', abs(exponent));
@@ -256,7 +256,7 @@ static ql_status put_dict(ql_jrun *r, ql_jbuf *b, ql_jval v) {
 /* Values inside values: str and repr are the same. */
 static ql_status put_nested(ql_jrun *r, ql_jbuf *b, ql_jval v) {
     if (r->value_depth >= QL_JVALUE_DEPTH)
-        return ql_jfail(r, "values are nested more than 100 deep");
+        return QL_JFAIL(r, "values are nested more than 100 deep");
     r->printing[r->value_depth++] = v.kind == QL_JNAMESPACE ? v.u.dict : NULL;
     bool range = v.kind == QL_JLIST && v.u.list->shape == QL_JSHAPE_RANGE;
     ql_status s = range                ? put_range(r, b, v)

@@ -134,7 +134,7 @@ static ql_status filter_truncate(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jv
     int64_t points, marks = (int64_t)ql_jpoints(end);
     QL_TRY(ql_jlength(r, v, &points));
     if (length < marks || leeway < 0 || length > INT32_MAX || leeway > INT32_MAX)
-        return ql_jfail(r, "truncate: a length of %lld", (long long)length);
+        return QL_JFAIL(r, "truncate: a length of %lld", (long long)length);
     *out = v; /* short values of any kind stay as they are */
     if (points <= length + leeway) return QL_OK;
     QL_TRY(ql_jneed_str(r, "truncate", v, &s));
@@ -170,7 +170,7 @@ static ql_status filter_urlencode(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_j
     const ql_jstr *s;
     ql_jbuf b = {0};
     if (v.kind == QL_JLIST || v.kind == QL_JDICT)
-        return ql_jfail(r, "urlencode needs a text, not %s", ql_jtype(v));
+        return QL_JFAIL(r, "urlencode needs a text, not %s", ql_jtype(v));
     QL_TRY(no_arguments(r, "urlencode", a, v, &s));
     for (size_t i = 0; i < s->n; i++) {
         char c = s->s[i], code[4];
@@ -220,7 +220,7 @@ static ql_status filter_format(ql_jrun *r, ql_jval v, const ql_jargs *a, ql_jval
     const ql_jstr *s;
     ql_jlist *values;
     QL_TRY(ql_jto_str(r, v, &s));
-    if (a->n && a->n_named) return ql_jfail(r, "can't handle positional and keyword arguments");
+    if (a->n && a->n_named) return QL_JFAIL(r, "can't handle positional and keyword arguments");
     QL_TRY(ql_jlist_new(r, QL_JSHAPE_TUPLE, &values));
     for (size_t i = 0; i < a->n; i++) QL_TRY(ql_jlist_push(r, values, a->v[i]));
     return ql_jpercent(r, s, ql_jlist_value(values), a->n_named ? a : NULL, out);

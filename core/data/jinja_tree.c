@@ -23,7 +23,7 @@ bool ql_jskip(ql_jparser *p, ql_jtoken_kind kind, const char *text) {
     return true;
 }
 
-ql_status ql_jparse_error(const ql_jparser *p, const char *expected) {
+void ql_jparse_fail_at(const ql_jparser *p, const char *expected) {
     static const char *const NAMES[] = {
         [QL_JT_TEXT] = "text",
         [QL_JT_BLOCK_BEGIN] = "a block",
@@ -37,19 +37,20 @@ ql_status ql_jparse_error(const ql_jparser *p, const char *expected) {
     };
     const ql_jtoken *t = ql_jpeek(p);
     if (t->kind == QL_JT_NAME || t->kind == QL_JT_OPERATOR) {
-        return QL_FAIL(QL_ERR_FORMAT, "line %d: expected %s, found '%.*s'", t->line, expected,
-                       t->n < 40 ? (int)t->n : 40, t->s);
+        (void)QL_FAIL(QL_ERR_FORMAT, "line %d: expected %s, found '%.*s'", t->line, expected,
+                      t->n < 40 ? (int)t->n : 40, t->s);
+        return;
     }
-    return QL_FAIL(QL_ERR_FORMAT, "line %d: expected %s, found %s", t->line, expected,
-                   NAMES[t->kind]);
+    (void)QL_FAIL(QL_ERR_FORMAT, "line %d: expected %s, found %s", t->line, expected,
+                  NAMES[t->kind]);
 }
 
 ql_status ql_jexpect(ql_jparser *p, ql_jtoken_kind kind, const char *text) {
     if (ql_jskip(p, kind, text)) return QL_OK;
     char quoted[48];
-    if (!text) return ql_jparse_error(p, kind == QL_JT_BLOCK_END ? "'%}'" : "something else");
+    if (!text) return QL_JPARSE_ERROR(p, kind == QL_JT_BLOCK_END ? "'%}'" : "something else");
     (void)snprintf(quoted, sizeof quoted, "'%s'", text);
-    return ql_jparse_error(p, quoted);
+    return QL_JPARSE_ERROR(p, quoted);
 }
 
 ql_status ql_jenter(ql_jparser *p) {
@@ -105,7 +106,7 @@ ql_status ql_jtext_of(ql_jparser *p, const char *s, size_t n, const ql_jstr **ou
 
 ql_status ql_jparse_name(ql_jparser *p, const ql_jstr **out) {
     const ql_jtoken *t = ql_jpeek(p);
-    if (t->kind != QL_JT_NAME) return ql_jparse_error(p, "a name");
+    if (t->kind != QL_JT_NAME) return QL_JPARSE_ERROR(p, "a name");
     p->at++;
     return ql_jtext_of(p, t->s, t->n, out);
 }

@@ -38,14 +38,20 @@ const char *ql_jtype(ql_jval v) {
     return v.kind == QL_JLIST ? SHAPES[v.u.list->shape] : NAMES[v.kind];
 }
 
-ql_status ql_jundefined_error(const ql_jrun *r, ql_jval v) {
-    if (!v.u.s) return ql_jfail(r, "a value is undefined");
+void ql_jundefined_at(const ql_jrun *r, ql_jval v) {
+    if (!v.u.s) {
+        ql_jfail_at(r, "a value is undefined");
+        return;
+    }
     int n = v.u.s->n < 80 ? (int)v.u.s->n : 80;
-    if (v.of == 0) return ql_jfail(r, "'%.*s' is undefined", n, v.u.s->s);
-    return ql_jfail(r, "'%s object' has no attribute '%.*s'",
-                    ql_jtype((ql_jval){.kind = (uint8_t)(v.of - 1),
-                                       .u.list = &(ql_jlist){.shape = QL_JSHAPE_LIST}}),
-                    n, v.u.s->s);
+    if (v.of == 0) {
+        ql_jfail_at(r, "'%.*s' is undefined", n, v.u.s->s);
+        return;
+    }
+    ql_jfail_at(r, "'%s object' has no attribute '%.*s'",
+                ql_jtype((ql_jval){.kind = (uint8_t)(v.of - 1),
+                                   .u.list = &(ql_jlist){.shape = QL_JSHAPE_LIST}}),
+                n, v.u.s->s);
 }
 
 /* ----------------------------------------------------------- lists, dictionaries */
@@ -87,7 +93,7 @@ static bool hashable(ql_jval v) {
 }
 
 ql_status ql_jdict_find(ql_jrun *r, const ql_jdict *d, ql_jval key, size_t *at) {
-    if (!hashable(key)) return ql_jfail(r, "unhashable type: '%s'", ql_jtype(key));
+    if (!hashable(key)) return QL_JFAIL(r, "unhashable type: '%s'", ql_jtype(key));
     QL_TRY(ql_jstep(r, d->n / 8));
     for (size_t i = 0; i < d->n; i++) {
         bool equal;
@@ -188,7 +194,7 @@ ql_status ql_jequal(ql_jrun *r, ql_jval a, ql_jval b, bool *out) {
     }
     QL_TRY(ql_jstep(r, 1));
     if (r->value_depth >= QL_JVALUE_DEPTH)
-        return ql_jfail(r, "values are nested more than 100 deep");
+        return QL_JFAIL(r, "values are nested more than 100 deep");
     r->value_depth++;
     ql_status s = a.kind == QL_JLIST ? equal_lists(r, a.u.list, b.u.list, out)
                                      : equal_dicts(r, a.u.dict, b.u.dict, out);
@@ -198,7 +204,7 @@ ql_status ql_jequal(ql_jrun *r, ql_jval a, ql_jval b, bool *out) {
 
 static ql_status order_lists(ql_jrun *r, const ql_jlist *a, const ql_jlist *b, int *out) {
     if (r->value_depth >= QL_JVALUE_DEPTH)
-        return ql_jfail(r, "values are nested more than 100 deep");
+        return QL_JFAIL(r, "values are nested more than 100 deep");
     r->value_depth++;
     *out = 0;
     ql_status s = QL_OK;
@@ -214,8 +220,8 @@ static ql_status order_lists(ql_jrun *r, const ql_jlist *a, const ql_jlist *b, i
 
 ql_status ql_jorder(ql_jrun *r, ql_jval a, ql_jval b, int *out) {
     QL_TRY(ql_jstep(r, 1));
-    if (a.kind == QL_JUNDEFINED) return ql_jundefined_error(r, a);
-    if (b.kind == QL_JUNDEFINED) return ql_jundefined_error(r, b);
+    if (a.kind == QL_JUNDEFINED) return QL_JUNDEFINED_ERROR(r, a);
+    if (b.kind == QL_JUNDEFINED) return QL_JUNDEFINED_ERROR(r, b);
     if (ql_jis_integer(a) && ql_jis_integer(b)) {
         int64_t x = ql_jas_int(a), y = ql_jas_int(b);
         *out = (x > y) - (x < y);
@@ -235,7 +241,7 @@ ql_status ql_jorder(ql_jrun *r, ql_jval a, ql_jval b, int *out) {
         a.u.list->shape <= QL_JSHAPE_TUPLE) {
         return order_lists(r, a.u.list, b.u.list, out);
     }
-    return ql_jfail(r, "'%s' and '%s' have no order", ql_jtype(a), ql_jtype(b));
+    return QL_JFAIL(r, "'%s' and '%s' have no order", ql_jtype(a), ql_jtype(b));
 }
 
 /* ---------------------------------------------------------------- what is inside */
@@ -244,7 +250,7 @@ ql_status ql_jcontains(ql_jrun *r, ql_jval in, ql_jval v, bool *out) {
     *out = false;
     if (in.kind == QL_JSTR) {
         if (v.kind != QL_JSTR)
-            return ql_jfail(r, "'in <string>' requires string as left operand, not %s",
+            return QL_JFAIL(r, "'in <string>' requires string as left operand, not %s",
                             ql_jtype(v));
         QL_TRY(ql_jstep(r, in.u.s->n / QL_JWORK_BYTES * (v.u.s->n / 8 + 1)));
         *out = ql_jstr_find(in.u.s, 0, v.u.s) != SIZE_MAX;
@@ -289,7 +295,7 @@ ql_status ql_jiterate(ql_jrun *r, ql_jval v, ql_jlist **out) {
     case QL_JDICT:
         **out = (ql_jlist){.items = v.u.dict->keys, .n = v.u.dict->n, .cap = v.u.dict->n};
         return QL_OK;
-    default: return ql_jfail(r, "'%s' object is not iterable", ql_jtype(v));
+    default: return QL_JFAIL(r, "'%s' object is not iterable", ql_jtype(v));
     }
 }
 
@@ -305,6 +311,6 @@ ql_status ql_jlength(ql_jrun *r, ql_jval v, int64_t *out) {
     if (v.kind == QL_JDICT) *out = (int64_t)v.u.dict->n;
     if (v.kind == QL_JLOOP) *out = (int64_t)v.u.loop->items->n;
     if (generator || (v.kind != QL_JLIST && v.kind != QL_JDICT && v.kind != QL_JLOOP))
-        return ql_jfail(r, "object of type '%s' has no len()", ql_jtype(v));
+        return QL_JFAIL(r, "object of type '%s' has no len()", ql_jtype(v));
     return QL_OK;
 }

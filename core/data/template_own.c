@@ -16,23 +16,12 @@
     1721952000 /* 2024-07-26, which Llama 3.1's template names when it has no clock */
 
 /* Marks that end a turn in families whose EOS token is another. */
-static const char *const STOPS[] = {"<|im_end|>",
-                                    "<|eot_id|>",
-                                    "<|eom_id|>",
-                                    "<end_of_turn>",
-                                    "<|end|>",
-                                    "<|eot|>",
-                                    "</s>",
-                                    "<|endoftext|>",
-                                    "<|END_OF_TURN_TOKEN|>",
-                                    "<|return|>",
-                                    "<|call|>",
-                                    "<turn|>",
-                                    "<|end_of_text|>",
-                                    "<\xef\xbd\x9c"
-                                    "end\xe2\x96\x81of"
-                                    "\xe2\x96\x81sentence"
-                                    "\xef\xbd\x9c>"};
+static const char *const STOPS[] = {
+    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|eot|>", "</s>",
+    "<|endoftext|>", "<|END_OF_TURN_TOKEN|>", "<|return|>", "<|call|>", "<turn|>",
+    "<|end_of_text|>",
+    /* octal: what follows a hexadecimal escape may be a digit */
+    "<\357\275\234end\342\226\201of\342\226\201sentence\357\275\234>"};
 
 /* ------------------------------------------------------------------------- marks */
 
@@ -214,12 +203,25 @@ ql_status ql_own_text(const ql_own_template *t, const ql_chat *chat, size_t n, b
 
 /* ------------------------------------------------------------------------- opening */
 
+/* The next number of at most `most` digits, with `before` in front of it (0 = nothing). */
+static bool read_digits(const char **s, char before, int most, int *out) {
+    int n = 0, v = 0;
+    if (before && *(*s)++ != before) return false;
+    for (; n < most && **s >= '0' && **s <= '9'; n++) v = 10 * v + (*(*s)++ - '0');
+    *out = v;
+    return n > 0;
+}
+
 /* "2026-01-31" with or without " 12:34:56" to seconds since 1970. */
 static bool read_date(const char *s, int64_t *out) {
-    int y, month, d, hour = 0, minute = 0, second = 0, used = 0;
-    if (!s || sscanf(s, "%4d-%2d-%2d%n", &y, &month, &d, &used) != 3) return false;
-    if (s[used] && (sscanf(s + used, "%*1[ T]%2d:%2d:%2d%n", &hour, &minute, &second, &used) != 3))
+    int y, month, d, hour = 0, minute = 0, second = 0;
+    if (!s || !read_digits(&s, 0, 4, &y) || !read_digits(&s, '-', 2, &month) ||
+        !read_digits(&s, '-', 2, &d))
         return false;
+    if (*s && (!read_digits(&s, *s == 'T' ? 'T' : ' ', 2, &hour) ||
+               !read_digits(&s, ':', 2, &minute) || !read_digits(&s, ':', 2, &second)))
+        return false;
+    if (*s) return false;
     bool sane = y >= 1970 && y <= 9999 && month >= 1 && month <= 12 && d >= 1 && d <= 31 &&
                 hour >= 0 && hour < 24 && minute >= 0 && minute < 60 && second >= 0 && second < 60;
     if (!sane) return false;

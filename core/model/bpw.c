@@ -129,8 +129,8 @@ static bool best_step(const chooser *c, uint64_t limit, int64_t *item, int *size
 
 static void allocate(chooser *c) {
     double limit = floor(c->o->target * (double)c->weights / 8.0);
-    int64_t i;
-    int s;
+    int64_t i = 0;
+    int s = 0;
     while (best_step(c, (uint64_t)limit, &i, &s)) {
         c->bytes += c->items[i].bytes[s] - c->items[i].bytes[c->items[i].at];
         c->items[i].at = s;
