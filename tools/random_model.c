@@ -257,14 +257,14 @@ static const ql_arg args[] = {
 };
 enum { N_ARGS = sizeof args / sizeof *args };
 
-int main(int argc, char **argv) {
+/* `sp` keeps the texts of the command line. */
+static int run(int argc, char **argv, ql_spellings *sp) {
     options o = {0};
     bool given[N_ARGS] = {false};
     int help = 0;
-    ql_spellings sp = {0}; /* its texts are needed to the end */
     const ql_arg_table table = {args, N_ARGS, &o, given};
     ql_status s = ql_args_defaults(&table, 1);
-    if (s == QL_OK) s = ql_args_parse(&table, 1, argc - 1, argv + 1, &sp, &help);
+    if (s == QL_OK) s = ql_args_parse(&table, 1, argc - 1, argv + 1, sp, &help);
     if (s == QL_OK && help) {
         printf("usage: tools/make-random-model --model NAME --output_dir D [--quant_type T]\n\n");
         ql_args_help(stdout, args, N_ARGS, true);
@@ -275,4 +275,11 @@ int main(int argc, char **argv) {
     if (s == QL_OK) return 0;
     fprintf(stderr, "error: %s\n", ql_last_error());
     return usage ? 2 : (int)ql_exit_for(QL_STAGE_MODEL, s);
+}
+
+int main(int argc, char **argv) {
+    ql_spellings sp = {0};
+    int code = run(argc, argv, &sp);
+    ql_spellings_free(&sp);
+    return code;
 }
