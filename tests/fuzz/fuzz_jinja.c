@@ -13,6 +13,7 @@
     "[{\"role\": \"system\", \"content\": \"Gr\\u00fc\\u00dfe \"}, {\"role\": \"user\", "          \
     "\"content\": [{\"type\": \"text\", \"text\": \"a\\nb\"}]}, {\"role\": \"assistant\", "        \
     "\"content\": \"<|x|> yes\", \"n\": [1, 2.5, true, null, {\"k\": \"v\"}]}]"
+enum { N_MESSAGES = 3 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     ql_jinja *j = NULL;
@@ -30,9 +31,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         .limits = {.steps = 100000, .bytes = 4u << 20, .text = 1u << 18, .depth = 200}};
     ql_jinja_output o = {0};
     if (ql_jinja_render(j, &in, &o) == QL_OK) {
-        unsigned sum = 0; /* every origin is there to be read */
-        for (size_t i = 0; i < o.len; i++) sum += o.origin[i] + (unsigned char)o.text[i];
-        if (sum == 1 && o.len > 1) abort();
+        for (size_t i = 0; i < o.len; i++) { /* every origin is one of those there are */
+            unsigned from = o.origin[i] & ~(unsigned)QL_ORIGIN_GENERATION;
+            if (from >= QL_ORIGIN_MESSAGE + N_MESSAGES) abort();
+        }
+        if (o.text[o.len] != '\0') abort();
         ql_jinja_output_free(&o);
     }
     ql_jinja_free(j);
