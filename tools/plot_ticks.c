@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tools/plot.h"
@@ -31,7 +32,8 @@ static size_t linear_ticks(double *lo, double *hi, double out[QL_PLOT_MAX_TICKS]
     double step = nice_step(*hi - *lo);
     double first = floor(*lo / step + 1e-9), last = ceil(*hi / step - 1e-9);
     size_t n = 0;
-    for (double k = first; k <= last && n < QL_PLOT_MAX_TICKS; k++) out[n++] = k * step;
+    int steps = (int)fmin(last - first, QL_PLOT_MAX_TICKS - 1);
+    for (int i = 0; i <= steps; i++) out[n++] = (first + i) * step;
     *lo = out[0];
     *hi = out[n - 1];
     return n;
@@ -46,7 +48,9 @@ static size_t log_ticks(double *lo, double *hi, double out[QL_PLOT_MAX_TICKS]) {
     last = first + every * ceil((last - first) / every);
     bool digits = last - first == 1 && *hi / *lo < 5;
     size_t n = 0;
-    for (double e = first; e <= last && n < QL_PLOT_MAX_TICKS; e += every) {
+    int decades = (int)fmin((last - first) / every, QL_PLOT_MAX_TICKS - 1);
+    for (int i = 0; i <= decades; i++) {
+        double e = first + every * i;
         out[n++] = pow(10, e);
         if (last - first > 2 || e >= last) continue;
         for (int m = 2; m <= 9; m++) {
@@ -82,8 +86,7 @@ static void group_digits(char text[32]) {
 static void shorten_exponent(char text[32]) {
     char *e = strchr(text, 'e');
     if (!e) return;
-    int power = 0;
-    sscanf(e + 1, "%d", &power);
+    int power = (int)strtol(e + 1, NULL, 10);
     char *end = e;
     if (memchr(text, '.', (size_t)(e - text))) {
         while (end[-1] == '0') end--;

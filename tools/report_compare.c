@@ -68,7 +68,7 @@ static void different_members(difference *d, json_t *const *objects) {
     const char *key;
     json_t *v;
     json_object_foreach(objects[0], key, v) {
-        const json_t *values[QL_REPORT_MAX_RUNS];
+        const json_t *values[QL_REPORT_MAX_RUNS] = {NULL};
         for (size_t i = 0; i < d->n; i++) values[i] = json_object_get(objects[i], key);
         bool trivial = strcmp(key, "output_dir") == 0 || strcmp(key, "given") == 0;
         if (json_is_object(v) || trivial || !differs(values, d->n)) continue;
@@ -86,8 +86,9 @@ static void different_members(difference *d, json_t *const *objects) {
 
 static void differences(ql_html *h, const ql_run_data *const *runs, size_t n) {
     const char *heads[QL_REPORT_MAX_RUNS + 1] = {""};
-    json_t *settings[QL_REPORT_MAX_RUNS], *data[QL_REPORT_MAX_RUNS], *model[QL_REPORT_MAX_RUNS],
-        *program[QL_REPORT_MAX_RUNS], *machine[QL_REPORT_MAX_RUNS];
+    json_t *settings[QL_REPORT_MAX_RUNS] = {NULL}, *data[QL_REPORT_MAX_RUNS] = {NULL},
+           *model[QL_REPORT_MAX_RUNS] = {NULL}, *program[QL_REPORT_MAX_RUNS] = {NULL},
+           *machine[QL_REPORT_MAX_RUNS] = {NULL};
     for (size_t i = 0; i < n; i++) {
         heads[i + 1] = runs[i]->name;
         settings[i] = runs[i]->settings;
