@@ -7,10 +7,6 @@
 
 static ql_status body(ql_jparser *p, const char *const *ends, const ql_jnode **out);
 
-static bool word(const ql_jparser *p, const char *text) {
-    return ql_jnext_is(p, QL_JT_NAME, text);
-}
-
 static ql_status end_of_tag(ql_jparser *p) {
     return ql_jexpect(p, QL_JT_BLOCK_END, NULL);
 }
@@ -61,7 +57,7 @@ static ql_status target(ql_jparser *p, bool attributes, const ql_jnode **out) {
             QL_TRY(ql_jnode_add(p, n, *out));
             *out = n;
         }
-        if (word(p, "in") || ql_jpeek(p)->kind != QL_JT_NAME) break;
+        if (ql_jis_word(p, "in") || ql_jpeek(p)->kind != QL_JT_NAME) break;
         QL_TRY(target_item(p, attributes, &item));
         QL_TRY(ql_jnode_add(p, n, item));
     }
@@ -204,7 +200,7 @@ static ql_status statement(ql_jparser *p, const ql_jnode **out) {
         {"continue", QL_JN_CONTINUE, parse_jump},
     };
     for (size_t i = 0; i < sizeof BLOCKS / sizeof *BLOCKS; i++) {
-        if (!word(p, BLOCKS[i].name)) continue;
+        if (!ql_jis_word(p, BLOCKS[i].name)) continue;
         ql_jnode *n;
         QL_TRY(ql_jnode_new(p, BLOCKS[i].kind, &n));
         p->at++;

@@ -222,6 +222,15 @@ QL_NODISCARD ql_status ql_jexpect(ql_jparser *p, ql_jtoken_kind kind, const char
 QL_NODISCARD ql_status ql_jenter(ql_jparser *p);
 QL_NODISCARD ql_status ql_jnode_new(ql_jparser *p, ql_jnode_kind kind, ql_jnode **out);
 QL_NODISCARD ql_status ql_jnode_add(ql_jparser *p, ql_jnode *n, const ql_jnode *item);
+static inline bool ql_jis_op(const ql_jparser *p, const char *text) {
+    return ql_jnext_is(p, QL_JT_OPERATOR, text);
+}
+static inline bool ql_jskip_op(ql_jparser *p, const char *text) {
+    return ql_jskip(p, QL_JT_OPERATOR, text);
+}
+static inline bool ql_jis_word(const ql_jparser *p, const char *text) {
+    return ql_jnext_is(p, QL_JT_NAME, text);
+}
 QL_NODISCARD ql_status ql_jparse_name(ql_jparser *p, const ql_jstr **out);
 QL_NODISCARD ql_status ql_jparse_expression(ql_jparser *p, bool with_if, const ql_jnode **out);
 /* Comma-separated: a tuple, or the only expression itself. */

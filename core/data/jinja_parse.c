@@ -6,18 +6,6 @@
 
 #include "core/data/jinja_impl.h"
 
-static bool op(const ql_jparser *p, const char *text) {
-    return ql_jnext_is(p, QL_JT_OPERATOR, text);
-}
-
-static bool skip_op(ql_jparser *p, const char *text) {
-    return ql_jskip(p, QL_JT_OPERATOR, text);
-}
-
-static bool word(const ql_jparser *p, const char *text) {
-    return ql_jnext_is(p, QL_JT_NAME, text);
-}
-
 static ql_status binary(ql_jparser *p, ql_jnode_kind kind, int operator_, const ql_jnode *a,
                         const ql_jnode *b, const ql_jnode **out) {
     ql_jnode *n;
@@ -33,7 +21,7 @@ static ql_status binary(ql_jparser *p, ql_jnode_kind kind, int operator_, const 
 /* ------------------------------------------------------------------ operators */
 
 static ql_status unary(ql_jparser *p, bool with_filters, const ql_jnode **out) {
-    bool minus = op(p, "-"), plus = op(p, "+");
+    bool minus = ql_jis_op(p, "-"), plus = ql_jis_op(p, "+");
     if (minus || plus) {
         const ql_jnode *a;
         QL_TRY(ql_jenter(p));
@@ -59,7 +47,7 @@ static ql_status product(ql_jparser *p, const ql_jnode **out) {
     for (int first = 1, i = 0;;) {
         const ql_jnode *power;
         QL_TRY(unary(p, true, &power));
-        for (int n = 0; skip_op(p, "**"); n++) {
+        for (int n = 0; ql_jskip_op(p, "**"); n++) {
             if (n > QL_JPARSE_DEPTH) return QL_JPARSE_ERROR(p, "fewer powers in a row");
             QL_TRY(unary(p, true, &b));
             QL_TRY(binary(p, QL_JN_BINARY, QL_JOP_POW, power, b, &power));
@@ -68,7 +56,7 @@ static ql_status product(ql_jparser *p, const ql_jnode **out) {
             *out = power;
         else
             QL_TRY(binary(p, QL_JN_BINARY, OPS[i].op, *out, power, out));
-        for (i = 0; i < 4 && !skip_op(p, OPS[i].text);) i++;
+        for (i = 0; i < 4 && !ql_jskip_op(p, OPS[i].text);) i++;
         if (i == 4) return QL_OK;
         first = 0;
     }
@@ -76,11 +64,11 @@ static ql_status product(ql_jparser *p, const ql_jnode **out) {
 
 static ql_status concatenation(ql_jparser *p, const ql_jnode **out) {
     QL_TRY(product(p, out));
-    if (!op(p, "~")) return QL_OK;
+    if (!ql_jis_op(p, "~")) return QL_OK;
     ql_jnode *n;
     QL_TRY(ql_jnode_new(p, QL_JN_CONCAT, &n));
     QL_TRY(ql_jnode_add(p, n, *out));
-    while (skip_op(p, "~")) {
+    while (ql_jskip_op(p, "~")) {
         const ql_jnode *item;
         QL_TRY(product(p, &item));
         QL_TRY(ql_jnode_add(p, n, item));
@@ -92,9 +80,9 @@ static ql_status concatenation(ql_jparser *p, const ql_jnode **out) {
 static ql_status sum(ql_jparser *p, const ql_jnode **out) {
     QL_TRY(concatenation(p, out));
     for (;;) {
-        bool add = op(p, "+");
+        bool add = ql_jis_op(p, "+");
         const ql_jnode *b;
-        if (!add && !op(p, "-")) return QL_OK;
+        if (!add && !ql_jis_op(p, "-")) return QL_OK;
         p->at++;
         QL_TRY(concatenation(p, &b));
         QL_TRY(binary(p, QL_JN_BINARY, add ? QL_JOP_ADD : QL_JOP_SUB, *out, b, out));
@@ -106,9 +94,9 @@ static int comparison_op(ql_jparser *p) {
     static const level OPS[] = {{"==", QL_JOP_EQ}, {"!=", QL_JOP_NE}, {"<", QL_JOP_LT},
                                 {"<=", QL_JOP_LE}, {">", QL_JOP_GT},  {">=", QL_JOP_GE}};
     for (size_t i = 0; i < sizeof OPS / sizeof *OPS; i++)
-        if (skip_op(p, OPS[i].text)) return (int)OPS[i].op;
+        if (ql_jskip_op(p, OPS[i].text)) return (int)OPS[i].op;
     if (ql_jskip(p, QL_JT_NAME, "in")) return QL_JOP_IN;
-    if (word(p, "not") && ql_jtoken_is(ql_jpeek(p) + 1, QL_JT_NAME, "in")) {
+    if (ql_jis_word(p, "not") && ql_jtoken_is(ql_jpeek(p) + 1, QL_JT_NAME, "in")) {
         p->at += 2;
         return QL_JOP_NOT_IN;
     }
@@ -182,7 +170,8 @@ ql_status ql_jparse_expression(ql_jparser *p, bool with_if, const ql_jnode **out
 /* Can no item of a tuple begin here? */
 static bool tuple_ends(const ql_jparser *p) {
     return ql_jpeek(p)->kind == QL_JT_BLOCK_END || ql_jpeek(p)->kind == QL_JT_PRINT_END ||
-           op(p, ")") || word(p, "in") || word(p, "recursive") || op(p, "=");
+           ql_jis_op(p, ")") || ql_jis_word(p, "in") || ql_jis_word(p, "recursive") ||
+           ql_jis_op(p, "=");
 }
 
 ql_status ql_jparse_tuple(ql_jparser *p, bool with_if, const ql_jnode **out) {
@@ -190,10 +179,10 @@ ql_status ql_jparse_tuple(ql_jparser *p, bool with_if, const ql_jnode **out) {
     ql_jnode *n;
     QL_TRY(ql_jparse_expression(p, with_if, &item));
     *out = item;
-    if (!op(p, ",")) return QL_OK;
+    if (!ql_jis_op(p, ",")) return QL_OK;
     QL_TRY(ql_jnode_new(p, QL_JN_TUPLE, &n));
     QL_TRY(ql_jnode_add(p, n, item));
-    while (skip_op(p, ",") && !tuple_ends(p)) {
+    while (ql_jskip_op(p, ",") && !tuple_ends(p)) {
         QL_TRY(ql_jparse_expression(p, with_if, &item));
         QL_TRY(ql_jnode_add(p, n, item));
     }

@@ -6,18 +6,6 @@
 
 #include "core/data/jinja_impl.h"
 
-static bool op(const ql_jparser *p, const char *text) {
-    return ql_jnext_is(p, QL_JT_OPERATOR, text);
-}
-
-static bool skip_op(ql_jparser *p, const char *text) {
-    return ql_jskip(p, QL_JT_OPERATOR, text);
-}
-
-static bool word(const ql_jparser *p, const char *text) {
-    return ql_jnext_is(p, QL_JT_NAME, text);
-}
-
 /* ------------------------------------------------------------------ primaries */
 
 /* Strings that follow each other are one. */
@@ -40,10 +28,10 @@ static ql_status strings(ql_jparser *p, const ql_jnode **out) {
 static ql_status list(ql_jparser *p, const ql_jnode **out) {
     ql_jnode *n;
     QL_TRY(ql_jnode_new(p, QL_JN_LIST, &n));
-    while (!skip_op(p, "]")) {
+    while (!ql_jskip_op(p, "]")) {
         const ql_jnode *item;
         if (n->n) QL_TRY(ql_jexpect(p, QL_JT_OPERATOR, ","));
-        if (n->n && skip_op(p, "]")) break;
+        if (n->n && ql_jskip_op(p, "]")) break;
         QL_TRY(ql_jparse_expression(p, true, &item));
         QL_TRY(ql_jnode_add(p, n, item));
     }
@@ -54,10 +42,10 @@ static ql_status list(ql_jparser *p, const ql_jnode **out) {
 static ql_status dictionary(ql_jparser *p, const ql_jnode **out) {
     ql_jnode *n;
     QL_TRY(ql_jnode_new(p, QL_JN_DICT, &n));
-    while (!skip_op(p, "}")) {
+    while (!ql_jskip_op(p, "}")) {
         const ql_jnode *key, *value;
         if (n->n) QL_TRY(ql_jexpect(p, QL_JT_OPERATOR, ","));
-        if (n->n && skip_op(p, "}")) break;
+        if (n->n && ql_jskip_op(p, "}")) break;
         QL_TRY(ql_jparse_expression(p, true, &key));
         QL_TRY(ql_jexpect(p, QL_JT_OPERATOR, ":"));
         QL_TRY(ql_jparse_expression(p, true, &value));
@@ -91,7 +79,7 @@ static ql_status name(ql_jparser *p, const ql_jnode **out) {
 }
 
 static ql_status parenthesized(ql_jparser *p, const ql_jnode **out) {
-    if (skip_op(p, ")")) {
+    if (ql_jskip_op(p, ")")) {
         ql_jnode *empty;
         QL_TRY(ql_jnode_new(p, QL_JN_TUPLE, &empty));
         *out = empty;
@@ -110,9 +98,9 @@ static ql_status primary(ql_jparser *p, const ql_jnode **out) {
     case QL_JT_FLOAT: return ql_jconstant(p, (ql_jval){.kind = QL_JFLOAT, .u.f = t->f}, out);
     default: break;
     }
-    if (skip_op(p, "(")) return parenthesized(p, out);
-    if (skip_op(p, "[")) return list(p, out);
-    if (skip_op(p, "{")) return dictionary(p, out);
+    if (ql_jskip_op(p, "(")) return parenthesized(p, out);
+    if (ql_jskip_op(p, "[")) return list(p, out);
+    if (ql_jskip_op(p, "{")) return dictionary(p, out);
     return QL_JPARSE_ERROR(p, "an expression");
 }
 
@@ -120,11 +108,11 @@ static ql_status primary(ql_jparser *p, const ql_jnode **out) {
 
 static ql_status arguments(ql_jparser *p, ql_jnode *n) {
     QL_TRY(ql_jexpect(p, QL_JT_OPERATOR, "("));
-    for (bool any = false; !skip_op(p, ")"); any = true) {
+    for (bool any = false; !ql_jskip_op(p, ")"); any = true) {
         const ql_jnode *value;
         if (any) QL_TRY(ql_jexpect(p, QL_JT_OPERATOR, ","));
-        if (any && skip_op(p, ")")) break;
-        if (op(p, "*") || op(p, "**"))
+        if (any && ql_jskip_op(p, ")")) break;
+        if (ql_jis_op(p, "*") || ql_jis_op(p, "**"))
             return QL_JPARSE_ERROR(p, "an argument ('*' and '**' are not supported)");
         bool named =
             ql_jpeek(p)->kind == QL_JT_NAME && ql_jtoken_is(ql_jpeek(p) + 1, QL_JT_OPERATOR, "=");
@@ -156,9 +144,9 @@ static ql_status slice(ql_jparser *p, const ql_jnode **out) {
     int i = 0;
     QL_TRY(ql_jnode_new(p, QL_JN_SLICE, &n));
     for (;;) {
-        if (!op(p, ":") && !op(p, "]") && !op(p, ","))
+        if (!ql_jis_op(p, ":") && !ql_jis_op(p, "]") && !ql_jis_op(p, ","))
             QL_TRY(ql_jparse_expression(p, true, &part[i]));
-        if (!op(p, ":")) break;
+        if (!ql_jis_op(p, ":")) break;
         if (++i > 2) return QL_JPARSE_ERROR(p, "']'");
         p->at++;
     }
@@ -171,7 +159,7 @@ static ql_status slice(ql_jparser *p, const ql_jnode **out) {
 
 static ql_status subscript(ql_jparser *p, const ql_jnode *a, const ql_jnode **out) {
     ql_jnode *n;
-    if (skip_op(p, ".")) {
+    if (ql_jskip_op(p, ".")) {
         if (ql_jpeek(p)->kind == QL_JT_INT) {
             QL_TRY(ql_jnode_new(p, QL_JN_ITEM, &n));
             n->a = a;
@@ -195,9 +183,9 @@ static ql_status subscript(ql_jparser *p, const ql_jnode *a, const ql_jnode **ou
 static ql_status postfix(ql_jparser *p, const ql_jnode **v) {
     for (int n = 0;; n++) {
         if (n > QL_JPARSE_DEPTH) return QL_JPARSE_ERROR(p, "fewer than 150 steps in a row");
-        if (op(p, ".") || op(p, "["))
+        if (ql_jis_op(p, ".") || ql_jis_op(p, "["))
             QL_TRY(subscript(p, *v, v));
-        else if (op(p, "("))
+        else if (ql_jis_op(p, "("))
             QL_TRY(call(p, *v, v));
         else
             return QL_OK;
@@ -207,7 +195,7 @@ static ql_status postfix(ql_jparser *p, const ql_jnode **v) {
 /* A filter's or test's name; dots belong to it. */
 static ql_status dotted(ql_jparser *p, const ql_jstr **out) {
     QL_TRY(ql_jparse_name(p, out));
-    if (op(p, ".")) return QL_JPARSE_ERROR(p, "a name without dots");
+    if (ql_jis_op(p, ".")) return QL_JPARSE_ERROR(p, "a name without dots");
     return QL_OK;
 }
 
@@ -217,13 +205,13 @@ static ql_status filter(ql_jparser *p, const ql_jnode **v) {
     QL_TRY(ql_jnode_new(p, QL_JN_FILTER, &n));
     n->a = *v;
     QL_TRY(dotted(p, &n->name));
-    if (op(p, "(")) QL_TRY(arguments(p, n));
+    if (ql_jis_op(p, "(")) QL_TRY(arguments(p, n));
     *v = n;
     return QL_OK;
 }
 
 ql_status ql_jparse_filters(ql_jparser *p, bool first, const ql_jnode **v) {
-    for (int n = 0; first || skip_op(p, "|"); n++, first = false) {
+    for (int n = 0; first || ql_jskip_op(p, "|"); n++, first = false) {
         if (n > QL_JPARSE_DEPTH) return QL_JPARSE_ERROR(p, "fewer than 150 filters in a row");
         QL_TRY(filter(p, v));
     }
@@ -238,11 +226,12 @@ static ql_status test(ql_jparser *p, const ql_jnode *a, const ql_jnode **out) {
     QL_TRY(dotted(p, &n->name));
     const ql_jtoken *t = ql_jpeek(p);
     bool value = t->kind == QL_JT_NAME || t->kind == QL_JT_STRING || t->kind == QL_JT_INT ||
-                 t->kind == QL_JT_FLOAT || op(p, "[") || op(p, "{");
-    if (word(p, "is")) return QL_JPARSE_ERROR(p, "one test, not a chain of them");
-    if (op(p, "(")) {
+                 t->kind == QL_JT_FLOAT || ql_jis_op(p, "[") || ql_jis_op(p, "{");
+    if (ql_jis_word(p, "is")) return QL_JPARSE_ERROR(p, "one test, not a chain of them");
+    if (ql_jis_op(p, "(")) {
         QL_TRY(arguments(p, n));
-    } else if (value && !word(p, "else") && !word(p, "or") && !word(p, "and")) {
+    } else if (value && !ql_jis_word(p, "else") && !ql_jis_word(p, "or") &&
+               !ql_jis_word(p, "and")) {
         const ql_jnode *argument;
         QL_TRY(primary(p, &argument));
         QL_TRY(postfix(p, &argument));
@@ -257,11 +246,11 @@ static ql_status test(ql_jparser *p, const ql_jnode *a, const ql_jnode **out) {
 static ql_status filters(ql_jparser *p, const ql_jnode **v) {
     for (int n = 0;; n++) {
         if (n > QL_JPARSE_DEPTH) return QL_JPARSE_ERROR(p, "fewer than 150 steps in a row");
-        if (skip_op(p, "|")) {
+        if (ql_jskip_op(p, "|")) {
             QL_TRY(filter(p, v));
         } else if (ql_jskip(p, QL_JT_NAME, "is")) {
             QL_TRY(test(p, *v, v));
-        } else if (op(p, "(")) {
+        } else if (ql_jis_op(p, "(")) {
             QL_TRY(call(p, *v, v));
         } else {
             return QL_OK;
