@@ -54,6 +54,7 @@ static ql_status plan_with(const ql_job *j, const ql_train_opts *o, uint64_t *pe
     ql_memory_report r;
     ql_train_opts fitted = *o;
     ql_rung rung;
+    QL_TRY(ql_trainer_plan(j->model, o, j->dev, &r));
     QL_TRY(ql_budget_climb(j->model, j->dev, j->budget, &fitted, &r, &rung));
     *peak = r.peak_bytes;
     return QL_OK;

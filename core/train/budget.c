@@ -18,11 +18,10 @@ ql_status ql_budget_least_state(const ql_model *m, const ql_device *dev, ql_trai
     return QL_OK;
 }
 
-/* Plans o with as few pages outside the device as the budget allows. */
+/* Plans o with as few pages outside the device as the budget allows; *plan is o's before. */
 static ql_status plan_paged(ql_model *m, ql_device *dev, uint64_t budget, ql_train_opts *o,
                             ql_memory_report *plan) {
     ql_train_opts least = *o;
-    QL_TRY(ql_trainer_plan(m, o, dev, plan));
     if (plan->peak_bytes <= budget || o->opt_budget) return QL_OK;
     uint64_t over = plan->peak_bytes - budget;
     uint64_t full = plan->device[QL_POOL_OPTIMIZER] - QL_OPT_SUM_BYTES;
@@ -35,12 +34,14 @@ static ql_status plan_paged(ql_model *m, ql_device *dev, uint64_t budget, ql_tra
 ql_status ql_budget_climb(ql_model *m, ql_device *dev, uint64_t budget, ql_train_opts *o,
                           ql_memory_report *plan, ql_rung *rung) {
     *rung = QL_RUNG_AS_ASKED;
-    QL_TRY(ql_trainer_plan(m, o, dev, plan));
     for (int r = QL_RUNG_PAGE; plan->peak_bytes > budget && r < QL_RUNG_COUNT; r++) {
         ql_train_opts tried = *o;
-        ql_memory_report now;
+        ql_memory_report now = *plan;
         *rung = QL_RUNG_COUNT;
-        if (r == QL_RUNG_RECOMPUTE) tried.checkpoint = 1;
+        if (r == QL_RUNG_RECOMPUTE) {
+            tried.checkpoint = 1;
+            QL_TRY(ql_trainer_plan(m, &tried, dev, &now));
+        }
         QL_TRY(plan_paged(m, dev, budget, &tried, &now));
         if (now.peak_bytes > budget) continue;
         *o = tried;
