@@ -2,17 +2,7 @@
 # train.sh - `qlora train`: the run folder, resuming bit for bit, damaged checkpoints, budgets, exit codes.
 here=$(dirname "$0")
 . "$here/lib.sh"
-model=$QL_TEST_DATA/models/tiny-llama
-"$here/rows.py" 40 24 >"$tmp/rows.jsonl"
-"$here/rows.py" 6 24 9 >"$tmp/held.jsonl"
-
-# train RUN FLAG... - rows of ids on the tiny model.
-train() {
-    dir=$1
-    shift
-    run train -m "$model" --dataset "$tmp/rows.jsonl" --dataset_format tokens --output_dir "$dir" --lora_r 4 \
-        --learning_rate 1e-2 --per_device_train_batch_size 2 --gradient_accumulation_steps 2 --logging_steps 1 "$@"
-}
+. "$here/tiny_run.sh"
 # log RUN EXPRESSION - a Python expression over the list d of the rows of train.jsonl.
 log() {
     python3 -c 'import json, sys
